@@ -1,0 +1,1 @@
+"""The project's tests, and the real cluster they run on."""

