@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from tests.cluster import builders, images, providers, toolchain
-from tests.cluster.console import Trouble, say
+from tests.cluster.console import ClusterError, say
 from tests.cluster.places import BIN, CLUSTER, KUBECONFIG
 
 
@@ -36,7 +36,7 @@ def status() -> None:
 def kubeconfig() -> None:
     """print the path of the kubeconfig"""
     if not KUBECONFIG.exists():
-        raise Trouble("there is no cluster: python3 -m tests.cluster up")
+        raise ClusterError("there is no cluster: python3 -m tests.cluster up")
     print(KUBECONFIG)
 
 
@@ -77,8 +77,8 @@ def main() -> int:
             if arguments["command"] in ("up", "down", "images", "load"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
             COMMANDS[arguments.pop("command")](**arguments)
-    except Trouble as trouble:
-        print(f"error: {trouble}", file=sys.stderr)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tests.cluster.console import output, run_long
+from tests.cluster.console import Command, output, run_long
 from tests.cluster.places import CLUSTER, LOGS
 
 _DOCKER_BASE = "docker.io/library/python:3.13-slim"
@@ -22,8 +22,13 @@ _STORE = CLUSTER / "buildah"
 class Builder(Protocol):
     """Builds images from Containerfiles, on a base image that has Python."""
 
-    identity: str
-    python: str
+    @property
+    def base(self) -> str:
+        """What the base image is, in words that change when it does."""
+
+    @property
+    def python(self) -> str:
+        """The version of the base image's Python."""
 
     def build(self, name: str, containerfile: Path, context: Path, archive: Path) -> None:
         """Builds an image and writes it to a docker-archive file."""
@@ -62,12 +67,12 @@ def copy(source: Path, folder: Path) -> None:
 class Docker:
     """Builds with Docker, on Python's official image."""
 
-    identity: str = _DOCKER_BASE
+    base: str = _DOCKER_BASE
     python: str = "3.13"
 
     def build(self, name: str, containerfile: Path, context: Path, archive: Path) -> None:
         """Builds an image and writes it to a docker-archive file."""
-        files = ["--file", containerfile, "--build-arg", f"BASE={_DOCKER_BASE}"]
+        files: Command = ["--file", containerfile, "--build-arg", f"BASE={_DOCKER_BASE}"]
         run_long(f"building {name}", ["docker", "build", *files, "--tag", name, context], _log(name))
         partial = archive.with_suffix(".partial")
         output(["docker", "save", "--output", partial, name])
@@ -78,14 +83,14 @@ class Docker:
 class Buildah:
     """Builds with buildah, as root without any daemon, on Debian's Python."""
 
-    identity: str = f"{_DEBIAN}: {_DEBIAN_PACKAGES}"
+    base: str = f"{_DEBIAN}: {_DEBIAN_PACKAGES}"
     python: str = "3.11"
 
     def build(self, name: str, containerfile: Path, context: Path, archive: Path) -> None:
         """Builds an image and writes it to a docker-archive file."""
         if "BASE" in containerfile.read_text():
             _make_debian_base()
-        files = ["--file", containerfile, "--build-arg", f"BASE={_DEBIAN_BASE}", "--pull-never"]
+        files: Command = ["--file", containerfile, "--build-arg", f"BASE={_DEBIAN_BASE}", "--pull-never"]
         command = _buildah("bud", "--isolation", "chroot", "--timestamp", "0", *files, "--tag", name, context)
         run_long(f"building {name}", command, _log(name))
         partial = archive.with_suffix(".partial")
@@ -104,7 +109,7 @@ def _make_debian_base() -> None:
         partial = tarball.with_suffix(".partial.tar")
         left_out = [f"--dpkgopt=path-exclude={path}" for path in _NEVER_READ]
         packages = ["--variant=essential", f"--include={_DEBIAN_PACKAGES}"]
-        command = ["mmdebstrap", *packages, *left_out, _DEBIAN, partial]
+        command: Command = ["mmdebstrap", *packages, *left_out, _DEBIAN, partial]
         run_long("making a base image of Debian packages", command, LOGS / "build-base.log")
         partial.rename(tarball)
     container = output(_buildah("from", "scratch")).strip()

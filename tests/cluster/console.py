@@ -13,7 +13,7 @@ _BEGAN = time.monotonic()
 _SECONDS_BETWEEN_REPORTS = 15.0
 
 
-class Trouble(Exception):
+class ClusterError(Exception):
     """A sentence for the person: what is wrong, and what to do about it."""
 
 
@@ -23,13 +23,13 @@ def say(words: str) -> None:
 
 
 def output(command: Command, stdin: BinaryIO | None = None) -> str:
-    """What a quick command prints; Trouble with its complaint if it fails."""
+    """What a quick command prints; ClusterError with its complaint if it fails."""
     try:
         done = subprocess.run(command, stdin=stdin or subprocess.DEVNULL, capture_output=True, text=True, check=False)
     except FileNotFoundError as missing:
-        raise Trouble(f"there is no program {command[0]} on this machine") from missing
+        raise ClusterError(f"there is no program {command[0]} on this machine") from missing
     if done.returncode:
-        raise Trouble(f"`{_shown(command)}` failed:\n{(done.stderr or done.stdout).strip()}")
+        raise ClusterError(f"`{_shown(command)}` failed:\n{(done.stderr or done.stdout).strip()}")
     return done.stdout
 
 
@@ -53,15 +53,15 @@ def run_long(
             running.kill()
             raise
     if running.returncode:
-        raise Trouble(f"`{_shown(command)}` failed; the end of {log}:\n{tail(log)}")
+        raise ClusterError(f"`{_shown(command)}` failed; the end of {log}:\n{tail(log)}")
 
 
 def until(what: str, is_so: Callable[[], bool], seconds: float, why_not: Callable[[], str] = str) -> None:
-    """Returns once `is_so`; Trouble with the reason if that takes longer than it may."""
+    """Returns once `is_so`; ClusterError with the reason if that takes longer than it may."""
     deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:
-            raise Trouble(f"{what}: not so after {seconds:.0f} s. {why_not()}".rstrip())
+            raise ClusterError(f"{what}: not so after {seconds:.0f} s. {why_not()}".rstrip())
         time.sleep(0.05)
 
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from tests.cluster import toolchain
-from tests.cluster.console import Trouble, output
+from tests.cluster.console import ClusterError, output
 from tests.cluster.places import KUBECONFIG
 
 VARIABLE = "AGENTRUN_TEST_KUBECONFIG"
@@ -14,7 +14,7 @@ def up() -> None:
     """Copies the kubeconfig's current context to the place where tests expect it."""
     named = os.environ.get(VARIABLE, "")
     if not Path(named).is_file():
-        raise Trouble(f"{VARIABLE}={named!r} names no file: set it to the kubeconfig of a cluster for tests")
+        raise ClusterError(f"{VARIABLE}={named!r} names no file: set it to the kubeconfig of a cluster for tests")
     view = ["config", "view", "--raw", "--flatten", "--minify"]
     config = output([toolchain.kubectl(), f"--kubeconfig={named}", *view])
     KUBECONFIG.touch(mode=0o600)
@@ -33,5 +33,5 @@ def status() -> str:
 
 
 def ctr() -> list[str | Path]:
-    """Trouble: the nodes of an existing cluster are not ours to put images on."""
-    raise Trouble("images cannot be loaded into an existing cluster: push them to a registry that it can reach")
+    """ClusterError: the nodes of an existing cluster are not ours to put images on."""
+    raise ClusterError("images cannot be loaded into an existing cluster: push them to a registry that it can reach")

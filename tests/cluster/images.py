@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import builders, toolchain
-from tests.cluster.console import Command, Trouble, output, say
+from tests.cluster.console import ClusterError, Command, output, say
 from tests.cluster.places import CHECKOUT, CLUSTER
 
 ARCHIVES = CLUSTER / "images"
 LOADED = CLUSTER / "images.json"
+_IDENTITY = "agentrun.dev/configuration"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def archive_of(image: str) -> Path:
     if Path(image).is_file():
         return Path(image)
     if not builders.docker_answers():
-        raise Trouble(f"{image} is no file, and there is no Docker daemon to ask for an image of that name")
+        raise ClusterError(f"{image} is no file, and there is no Docker daemon to ask for an image of that name")
     file = ARCHIVES / "saved-by-docker.tar"
     ARCHIVES.mkdir(parents=True, exist_ok=True)
     output(["docker", "save", "--output", file, image])
@@ -59,33 +60,47 @@ def archive_of(image: str) -> Path:
 
 
 def load(file: Path, ctr: Command) -> str:
-    """Loads an archive into the cluster; the reference by digest under which its pods find it without a pull."""
-    with file.open("rb") as stream:
-        output([*ctr, "images", "import", "-"], stdin=stream)
-    name = name_in(file)
-    repository = name.rpartition(":")[0]
-    by_digest = f"{repository}@{_digest(name, ctr)}"
-    output([*ctr, "images", "tag", "--force", name, by_digest])
-    _remember(name, by_digest)
-    say(f"loaded {name}")
-    return by_digest
+    """Loads an archive into the cluster unless it is there; its reference by digest, for pods that need no pull."""
+    name, identity = contents(file)
+    reference = _reference(identity, ctr)
+    if not reference:
+        say(f"loading {name}")
+        _import(file, name, identity, ctr)
+        reference = _reference(identity, ctr)
+    output([*ctr, "images", "tag", "--force", reference, name])
+    _remember(name, reference)
+    return reference
 
 
-def name_in(file: Path) -> str:
-    """The full name, with tag, that an archive gives its image."""
+def contents(file: Path) -> tuple[str, str]:
+    """The full name of the image in an archive, and the digest of its configuration, which tells it from others."""
     with tarfile.open(file) as tar:
         manifest = tar.extractfile("manifest.json")
-        tags = json.load(manifest)[0]["RepoTags"] if manifest else []
-    if not tags:
-        raise Trouble(f"the image in {file} has no name")
-    host, slash, _ = str(tags[0]).partition("/")
-    has_registry = slash and ("." in host or ":" in host or host == "localhost")
-    return tags[0] if has_registry else f"docker.io/{'' if slash else 'library/'}{tags[0]}"
+        entry = json.load(manifest)[0] if manifest else {}
+    if not entry.get("RepoTags"):
+        raise ClusterError(f"the image in {file} has no name")
+    return full_name(entry["RepoTags"][0]), Path(entry["Config"]).stem
 
 
-def _digest(name: str, ctr: Command) -> str:
-    lines = output([*ctr, "images", "list", f"name=={name}"]).splitlines()
-    return next(word for word in lines[-1].split() if word.startswith("sha256:"))
+def full_name(name: str) -> str:
+    """A name of Docker's with the registry and the folder that Docker leaves out."""
+    first, slash, _ = name.partition("/")
+    if not slash:
+        return f"docker.io/library/{name}"
+    return name if "." in first or ":" in first or first == "localhost" else f"docker.io/{name}"
+
+
+def _import(file: Path, name: str, identity: str, ctr: Command) -> None:
+    with file.open("rb") as stream:
+        output([*ctr, "images", "import", "-"], stdin=stream)
+    digest = output([*ctr, "images", "list", f"name=={name}"]).splitlines()[-1].split()[2]
+    reference = f"{name.rpartition(':')[0]}@{digest}"
+    output([*ctr, "images", "tag", "--force", name, reference])
+    output([*ctr, "images", "label", reference, f"{_IDENTITY}={identity}"])
+
+
+def _reference(identity: str, ctr: Command) -> str:
+    return output([*ctr, "images", "list", "--quiet", f'labels."{_IDENTITY}"=={identity}']).strip()
 
 
 def _remember(name: str, by_digest: str) -> None:
@@ -114,7 +129,7 @@ def _sandbox(containerfile: Path) -> Image:
 
 
 def _key(image: Image, builder: builders.Builder) -> str:
-    content = hashlib.sha256(f"{builder.identity} {platform.machine()}".encode())
+    content = hashlib.sha256(f"{builder.base} {platform.machine()}".encode())
     for file in _files(image.inputs):
         content.update(f"\0{file.relative_to(CHECKOUT)}\0".encode() + file.read_bytes())
     return content.hexdigest()[:12]

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from tests.cluster import toolchain
-from tests.cluster.console import Trouble, output, run_long
+from tests.cluster.console import ClusterError, output, run_long
 from tests.cluster.places import KUBECONFIG, LOGS
 
 IMAGE_VARIABLE = "AGENTRUN_KIND_IMAGE"
@@ -46,10 +46,10 @@ def creation(image: str | None) -> list[str | Path]:
 
 
 def expect_new_enough(server: dict[str, str]) -> None:
-    """Trouble if the API server lacks MutatingAdmissionPolicy, by which decisions are stamped."""
+    """ClusterError if the API server lacks MutatingAdmissionPolicy, by which decisions are stamped."""
     version = (int(server["major"]), int(server["minor"].rstrip("+")))
     if version < _NEEDED:
-        raise Trouble(
+        raise ClusterError(
             f"kind made a cluster of Kubernetes {server['gitVersion']}, and 1.36 or newer is needed. "
             f"`make down`, then take a newer kind, or name a node image: {IMAGE_VARIABLE}=kindest/node:v1.36.x"
         )

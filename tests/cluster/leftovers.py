@@ -4,15 +4,15 @@ import shutil
 from pathlib import Path
 
 from tests.cluster import containers, network, processes
-from tests.cluster.console import Trouble, output, say
+from tests.cluster.console import ClusterError, output, say
 from tests.cluster.places import CHECKOUT, KUBECONFIG, LOCAL, OWNER, RUN
 
 
 def expect_no_other_owner() -> None:
-    """Trouble if a cluster of another checkout runs on this machine; one whose checkout is gone does not count."""
+    """ClusterError if a cluster of another checkout runs on this machine; one whose checkout is gone does not count."""
     owner = Path(OWNER.read_text()) if OWNER.exists() else CHECKOUT
     if owner != CHECKOUT and (owner / "tests" / "cluster").is_dir() and any(processes.recorded().values()):
-        raise Trouble(
+        raise ClusterError(
             f"a cluster of {owner} runs on this machine, and there is room for one. "
             f"Stop it with: cd {owner} && python3 -m tests.cluster down"
         )
@@ -39,7 +39,7 @@ def _unmount_all() -> None:
     for place in reversed(_mounts_below(RUN)):
         output(["umount", "--lazy", place])
     if _mounts_below(RUN):
-        raise Trouble(f"cannot unmount {', '.join(_mounts_below(RUN))}: unmount them, then try again")
+        raise ClusterError(f"cannot unmount {', '.join(_mounts_below(RUN))}: unmount them, then try again")
 
 
 def _mounts_below(folder: Path) -> list[str]:

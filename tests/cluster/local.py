@@ -15,7 +15,7 @@ from tests.cluster import (
     processes,
     toolchain,
 )
-from tests.cluster.console import Trouble, output, say
+from tests.cluster.console import ClusterError, output, say
 from tests.cluster.places import AUDIT_LOG, CHECKOUT, DATA, LOCAL, OWNER, PORTS, RUN
 
 
@@ -56,15 +56,17 @@ def ctr() -> list[str | Path]:
     """The command that speaks to the node's containerd."""
     leftovers.expect_no_other_owner()
     if not is_healthy():
-        raise Trouble("the cluster is not up: python3 -m tests.cluster up")
+        raise ClusterError("the cluster is not up: python3 -m tests.cluster up")
     return containers.ctr()
 
 
 def _expect_root_on_linux() -> None:
     if sys.platform != "linux":
-        raise Trouble("without Docker a cluster can only be made on Linux: start Docker, and one is made with kind")
+        raise ClusterError(
+            "without Docker a cluster can only be made on Linux: start Docker, and one is made with kind"
+        )
     if os.geteuid() != 0:
-        raise Trouble("without Docker a cluster can only be made as root: start Docker, or run this with sudo")
+        raise ClusterError("without Docker a cluster can only be made as root: start Docker, or run this with sudo")
 
 
 def _take_the_machine() -> None:

@@ -9,7 +9,6 @@ from tests.cluster.places import (
     BIN,
     CONTAINERD_SOCKET,
     DATA,
-    DNS_ADDRESS,
     KUBELET_HEALTH_PORT,
     KUBELET_PORT,
     NODE,
@@ -57,8 +56,8 @@ def _kubelet_config() -> dict[str, Any]:
         "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
         "staticPodPath": "",
         "podLogsDir": str(DATA / "pod-logs"),
-        # No server has this address. Without any, every pod gets a Warning event; with it, names fail at once.
-        "clusterDNS": [DNS_ADDRESS],
+        # There is no DNS. With no address here every pod would get a Warning event; with this one names fail at once.
+        "clusterDNS": [NODE_ADDRESS],
         "clusterDomain": "cluster.local",
         # What a virtual machine without systemd, with cgroup v1 or with fewer capabilities would refuse.
         "cgroupDriver": "cgroupfs",

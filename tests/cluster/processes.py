@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.cluster.console import Command, Trouble, output, tail, until
+from tests.cluster.console import ClusterError, Command, output, tail, until
 from tests.cluster.places import LOGS, RUN
 
 _RECORDS = RUN / "processes"
@@ -39,12 +39,12 @@ def recorded() -> dict[str, int | None]:
 
 
 def wait_until(what: str, is_so: Callable[[], bool], seconds: float) -> None:
-    """Returns once `is_so`; Trouble at once, with the end of its log, if a recorded process has ended."""
+    """Returns once `is_so`; ClusterError at once, with the end of its log, if a recorded process has ended."""
 
     def is_so_and_all_live() -> bool:
         for name, pid in recorded().items():
             if pid is None:
-                raise Trouble(f"{name} has ended; the end of {log_of(name)}:\n{tail(log_of(name))}")
+                raise ClusterError(f"{name} has ended; the end of {log_of(name)}:\n{tail(log_of(name))}")
         return is_so()
 
     until(what, is_so_and_all_live, seconds, why_not=lambda: f"The logs are in {LOGS}.")
@@ -85,11 +85,11 @@ def descendants(pid: int) -> set[int]:
 
 
 def expect_free(ports: Iterable[int]) -> None:
-    """Trouble, naming the process, if something listens on one of the ports."""
+    """ClusterError, naming the process, if something listens on one of the ports."""
     for port in ports:
         holder = output(["ss", "-Htlnp", f"sport = :{port}"]).strip()
         if holder:
-            raise Trouble(
+            raise ClusterError(
                 f"port {port} is taken, and not by a cluster that this project has on record:\n  {holder}\n"
                 "If it is left over from one, stop it with `kill` and the pid above; then try again."
             )
@@ -125,7 +125,7 @@ def _arguments(pid: int) -> list[str]:
 
 
 def _start_time(pid: int) -> int | None:
-    """Clock ticks from boot to the start of the process; nothing if it has ended. Tells a reused id from the old one."""
+    """Clock ticks from boot to the process's start, nothing if it has ended: tells a reused id from the old one."""
     fields = _stat(pid)
     return int(fields[19]) if fields and fields[0] not in "ZX" else None
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from tests.cluster import existing, kind, local
 from tests.cluster.builders import docker_answers
-from tests.cluster.console import Trouble
+from tests.cluster.console import ClusterError
 from tests.cluster.places import CLUSTER
 
 _REMEMBERED = CLUSTER / "provider"
@@ -52,7 +52,7 @@ def _name() -> str:
     up = _REMEMBERED.read_text() if _REMEMBERED.exists() else None
     wanted = os.environ.get("AGENTRUN_CLUSTER") or ("existing" if os.environ.get(existing.VARIABLE) else None)
     if wanted and wanted not in _PROVIDERS:
-        raise Trouble(f"AGENTRUN_CLUSTER={wanted}: expected one of {', '.join(_PROVIDERS)}")
+        raise ClusterError(f"AGENTRUN_CLUSTER={wanted}: expected one of {', '.join(_PROVIDERS)}")
     if wanted and up and wanted != up:
-        raise Trouble(f"a cluster from {up} is up: take it down first, with the variables unset: `make down`")
+        raise ClusterError(f"a cluster from {up} is up: take it down first, with the variables unset: `make down`")
     return wanted or up or ("kind" if docker_answers() else "local")

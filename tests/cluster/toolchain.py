@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.cluster.console import Trouble, output, run_long, say
+from tests.cluster.console import ClusterError, Command, output, run_long, say
 from tests.cluster.places import BIN, CHECKOUT, CLUSTER, LOGS
 
 _MODULE = Path(__file__).parent / "kubernetes"
@@ -41,7 +41,9 @@ def packages() -> None:
     if not missing:
         return
     if not shutil.which("apt-get"):
-        raise Trouble(f"a local cluster needs Debian or Ubuntu, for: {' '.join(missing)}. Or start Docker, for kind.")
+        raise ClusterError(
+            f"a local cluster needs Debian or Ubuntu, for: {' '.join(missing)}. Or start Docker, for kind."
+        )
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     run_long("updating the list of Debian packages", ["apt-get", "update"], LOGS / "apt-update.log", env=env)
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
@@ -79,9 +81,9 @@ def install_operator(folder: Path, python: str) -> None:
     """Fills a folder with the operator and its dependencies as an image's Python, of this version, will import them."""
     uv, wheels = _python_tool("uv"), folder.with_name("wheels")
     output([uv, "build", "--quiet", "--wheel", "--out-dir", wheels, CHECKOUT])
-    target = ["--python-version", python, "--python-platform", f"{platform.machine()}-manylinux_2_28"]
-    pinned = ["--constraints", CHECKOUT / "constraints.txt"]
-    install = [uv, "pip", "install", "--target", folder, *target, *pinned, *wheels.glob("*.whl")]
+    target: Command = ["--python-version", python, "--python-platform", f"{platform.machine()}-manylinux_2_28"]
+    pinned: Command = ["--constraints", CHECKOUT / "constraints.txt"]
+    install: Command = [uv, "pip", "install", "--target", folder, *target, *pinned, *wheels.glob("*.whl")]
     run_long("collecting the operator's dependencies", install, LOGS / "operator-dependencies.log")
 
 
@@ -89,7 +91,7 @@ def _build_kubernetes(program: Path) -> None:
     minor = _KUBERNETES.split(".")[1]
     version = "k8s.io/component-base/version"
     stamp = f"-X {version}.gitVersion=v{_KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}"
-    command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {stamp}", "-o", program, "."]
+    command: Command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {stamp}", "-o", program, "."]
     say("the first time this takes 5 to 10 minutes on two cores; later the build is kept")
     _run_go(f"building Kubernetes {_KUBERNETES} and etcd", command, LOGS / "build-kubernetes.log", cwd=_MODULE)
 
@@ -105,9 +107,9 @@ def _built(name: str, module: str) -> Path:
     return BIN / name
 
 
-def _run_go(what: str, command: list[str | Path], log: Path, cwd: Path | None) -> None:
+def _run_go(what: str, command: Command, log: Path, cwd: Path | None) -> None:
     if not shutil.which("go"):
-        raise Trouble(f"{what} needs Go, which is not on this machine: install it from https://go.dev/dl")
+        raise ClusterError(f"{what} needs Go, which is not on this machine: install it from https://go.dev/dl")
     env = os.environ | {"CGO_ENABLED": "0", "GOBIN": str(BIN)}
     run_long(what, command, log, cwd=cwd, env=env)
 
