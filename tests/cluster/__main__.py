@@ -77,6 +77,9 @@ def main() -> int:
             if arguments["command"] in ("up", "down", "images", "load"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
             COMMANDS[arguments.pop("command")](**arguments)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on from here, or clears what this one left")
+        return 130
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -59,10 +59,10 @@ def ctr() -> list[str | Path]:
     return ["ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]
 
 
-def stop_all() -> None:
-    """Stops every container of this containerd, running or not: the shims that hold them, and what they hold."""
+def kill_all() -> None:
+    """Ends every container of this containerd, whether it runs or not: the shims that hold them, and what they hold."""
     shims = processes.by_argument(str(CONTAINERD_SOCKET))
-    processes.stop(shims.union(*map(processes.descendants, shims)))
+    processes.kill(shims.union(*map(processes.descendants, shims)))
 
 
 def _compile_pause(folder: Path, _: builders.Builder) -> None:

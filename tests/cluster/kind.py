@@ -10,6 +10,7 @@ from tests.cluster.places import KUBECONFIG, LOGS
 
 IMAGE_VARIABLE = "AGENTRUN_KIND_IMAGE"
 _NAME = "agentruns"
+_CONFIG = Path(__file__).with_name("kind.yaml")
 _NEEDED = (1, 36)
 
 
@@ -42,7 +43,7 @@ def ctr() -> list[str | Path]:
 def creation(image: str | None) -> list[str | Path]:
     """The command that creates the cluster, with kind's own node image unless one is named."""
     named = [f"--image={image}"] if image else []
-    return [toolchain.kind(), "create", "cluster", *_which(), "--wait=120s", *named]
+    return [toolchain.kind(), "create", "cluster", *_which(), f"--config={_CONFIG}", "--wait=120s", *named]
 
 
 def expect_new_enough(server: dict[str, str]) -> None:
@@ -51,7 +52,7 @@ def expect_new_enough(server: dict[str, str]) -> None:
     if version < _NEEDED:
         raise ClusterError(
             f"kind made a cluster of Kubernetes {server['gitVersion']}, and 1.36 or newer is needed. "
-            f"`make down`, then take a newer kind, or name a node image: {IMAGE_VARIABLE}=kindest/node:v1.36.x"
+            f"`make down`, then take kind v0.33 or newer, or name a node image: {IMAGE_VARIABLE}=kindest/node:v1.36.x"
         )
 
 

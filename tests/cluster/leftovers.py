@@ -32,7 +32,7 @@ def clear() -> None:
 
 def _stop_processes() -> None:
     processes.stop_recorded()
-    containers.stop_all()
+    containers.kill_all()
 
 
 def _unmount_all() -> None:

@@ -16,7 +16,7 @@ from tests.cluster import (
     toolchain,
 )
 from tests.cluster.console import ClusterError, output, say
-from tests.cluster.places import AUDIT_LOG, CHECKOUT, DATA, LOCAL, OWNER, PORTS, RUN
+from tests.cluster.places import AUDIT_LOG, CHECKOUT, DATA, KUBECONFIG, LOCAL, OWNER, PORTS, RUN
 
 
 def up() -> None:
@@ -43,7 +43,8 @@ def down() -> None:
 def is_healthy() -> bool:
     """Whether all parts run, the API server is ready, and so is the node."""
     running = processes.recorded()
-    return bool(running) and None not in running.values() and apiserver.is_ready() and apiserver.node_is_ready()
+    all_run = bool(running) and None not in running.values()
+    return all_run and KUBECONFIG.exists() and apiserver.is_ready() and apiserver.node_is_ready()
 
 
 def status() -> str:

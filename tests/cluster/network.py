@@ -29,8 +29,9 @@ def clear() -> None:
     _try("ip", "link", "delete", BRIDGE)
     for family in ("ip", "ip6"):
         _try("nft", "delete", "table", family, "kube-proxy")
-    for result in _CNI_RESULTS.glob(f"{_NAME}-*"):
-        result.unlink()
+    for container in {result.name.split("-")[-2] for result in _CNI_RESULTS.glob(f"{_NAME}-*")}:
+        for result in _CNI_RESULTS.glob(f"*-{container}-*"):
+            result.unlink()
 
 
 def _pod_network() -> dict[str, object]:

@@ -12,7 +12,7 @@ from tests.cluster.console import ClusterError, Command, output, tail, until
 from tests.cluster.places import LOGS, RUN
 
 _RECORDS = RUN / "processes"
-_SECONDS_TO_END = 5.0
+_SECONDS_TO_END = 3.0
 
 
 def start(name: str, command: Command) -> None:
@@ -64,7 +64,13 @@ def stop(pids: Iterable[int]) -> None:
     deadline = time.monotonic() + _SECONDS_TO_END
     while _remaining(identities) and time.monotonic() < deadline:
         time.sleep(0.05)
-    _signal(_remaining(identities), signal.SIGKILL)
+    kill(_remaining(identities))
+
+
+def kill(pids: Iterable[int]) -> None:
+    """Kills the processes, and returns when all are gone."""
+    identities = {pid: _start_time(pid) for pid in pids}
+    _signal(identities, signal.SIGKILL)
     until("the cluster's processes have ended", lambda: not _remaining(identities), 10)
 
 

