@@ -1,0 +1,79 @@
+"""The start: settings, logging, metrics, then kopf's watching and our queue side by side."""
+
+import argparse
+import asyncio
+import logging
+import secrets
+import sys
+from pathlib import Path
+from typing import Final
+
+from agentruns import handlers, logs, metrics, standing
+from agentruns.announce import Announcer
+from agentruns.answers import Answers
+from agentruns.cluster import Cluster
+from agentruns.health import Health
+from agentruns.listing import keep_listing, list_everything
+from agentruns.queue import Queue
+from agentruns.reconciler import App, reconcile
+from agentruns.results import Followers
+from agentruns.settings import Settings, own_namespace
+from agentruns.store import Store
+
+RECURSION_LIMIT: Final = 50_000
+"""The API server accepts JSON nested 10,000 deep; reading it must not end a watch. Anything deep is refused later."""
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Runs the operator until it is told to stop; what goes wrong ends the process with an error."""
+    parser = argparse.ArgumentParser(prog="agentruns", description="The AgentRun operator.")
+    parser.add_argument("--settings", type=Path, help="a JSON file, as the Helm chart renders it")
+    settings = Settings.read(parser.parse_args().settings)
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    logs.configure(settings.log_level)
+    asyncio.run(operate(settings))
+
+
+async def operate(settings: Settings) -> None:
+    """Lists everything, then watches and works; a part that fails ends the whole, and the pod is started anew."""
+    cluster = await Cluster.connect()
+    queue = Queue(lambda key: reconcile(key, app))
+    store = Store(queue.add)
+    announcer = Announcer(cluster, secrets.token_hex(4))
+    followers = Followers(cluster, store)
+    app = App(cluster, store, Answers(cluster, store), followers, announcer, settings)
+    health = Health(queue)
+    metrics.serve(settings.metrics_port, lambda: standing.snapshot(store))
+    await health.serve(settings.health_port)
+    await list_everything(cluster, store, settings.watch_namespaces)
+    health.listed = True
+    log.info("listed %d runs; working", len(store.runs))
+    await _work(app, queue, settings)
+
+
+async def _work(app: App, queue: Queue, settings: Settings) -> None:
+    stop = asyncio.Event()
+    namespaces = settings.watch_namespaces
+    parts = [
+        asyncio.create_task(handlers.watch(app.store, namespaces, stop), name="watching"),
+        asyncio.create_task(queue.run(), name="working"),
+        asyncio.create_task(app.announcer.run(), name="announcing"),
+        asyncio.create_task(keep_listing(app.cluster, app.store, namespaces), name="listing"),
+        asyncio.create_task(app.answers.keep_proving(own_namespace()), name="proving"),
+    ]
+    done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+    stop.set()
+    await asyncio.wait(parts[:1], timeout=10)
+    for part in parts:
+        part.cancel()
+    await asyncio.gather(*parts, return_exceptions=True)
+    await app.followers.close()
+    await app.cluster.close()
+    for part in done:
+        part.result()
+
+
+if __name__ == "__main__":
+    main()

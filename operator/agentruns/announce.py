@@ -1,0 +1,115 @@
+"""A recorded transition, told as a Kubernetes Event, a metric and a log line. Arguments and outputs are never told."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agentruns import metrics
+from agentruns.clock import utc_now
+from agentruns.cluster import EVENTS, ApiError, Cluster
+from agentruns.core.model import rfc3339
+from agentruns.core.naming import API_VERSION, GROUP
+from agentruns.core.resources import FINAL_PHASES, FINAL_STATES, AgentRun, Phase, RunStatus, StepState, StepStatus
+
+BACKLOG: Final = 2000
+_WARNINGS: Final = frozenset({Phase.FAILED, StepState.FAILED, StepState.IN_DOUBT})
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Told:
+    """One transition in words."""
+
+    reason: str
+    message: str
+    warning: bool
+    step: str = ""
+    attempt: int = 0
+
+
+def transitions(before: RunStatus, after: RunStatus) -> list[Told]:
+    """What changed between two recorded states of a run, step by step, then the run itself."""
+    told = [it for step in after.steps if (it := _step_told(before.step(step.name), step))]
+    if before.phase is not after.phase or (not before.reason and after.reason):
+        name = f"Run{after.phase.value}"
+        words = f"{after.reason}: {after.message}" if after.message else after.reason
+        told.append(Told(name, words, after.phase in _WARNINGS))
+    return told
+
+
+def _step_told(before: StepStatus, after: StepStatus) -> Told | None:
+    if before.state is after.state and before.attempt == after.attempt:
+        return None
+    words = f"step {after.name} (attempt {after.attempt}) is {after.state.value}: {after.reason}"
+    return Told(f"Step{after.state.value}", words, after.state in _WARNINGS, after.name, after.attempt)
+
+
+class Announcer:
+    """Tells transitions in the background: what is told never holds up what is done, and may be lost."""
+
+    def __init__(self, cluster: Cluster, instance: str) -> None:
+        self._cluster, self._instance = cluster, instance
+        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BACKLOG)
+        self._count = 0
+
+    def tell(self, run: AgentRun, before: RunStatus, after: RunStatus) -> None:
+        """Tells everything that changed between two recorded states of a run."""
+        for it in transitions(before, after):
+            fields = {"namespace": run.metadata.namespace, "run": run.metadata.name, "uid": run.metadata.uid}
+            log.info("%s", it.reason, extra=fields | {"step": it.step, "attempt": it.attempt})
+            self._offer(run, it)
+        _count(before, after)
+
+    def _offer(self, run: AgentRun, told: Told) -> None:
+        self._count += 1
+        try:
+            self._events.put_nowait(_event(run, told, f"{self._instance}-{self._count:x}"))
+        except asyncio.QueueFull:
+            log.debug("an Event was dropped: too many wait to be written")
+
+    async def run(self) -> None:
+        """Writes Events until it is cancelled."""
+        while True:
+            event = await self._events.get()
+            try:
+                await self._cluster.create(event)
+            except (ApiError, OSError, TimeoutError) as error:
+                log.debug("an Event was not written: %s", error)
+
+
+def _count(before: RunStatus, after: RunStatus) -> None:
+    for step in after.steps:
+        ended = step.state in FINAL_STATES and before.step(step.name).state not in FINAL_STATES
+        if ended and step.started_at and step.finished_at:
+            seconds = (step.finished_at - step.started_at).total_seconds()
+            metrics.STEP_SECONDS.labels(step.state.value).observe(seconds)
+    if after.phase in FINAL_PHASES and before.phase not in FINAL_PHASES:
+        metrics.RUNS_FINISHED.labels(after.phase.value).inc()
+
+
+def _event(run: AgentRun, told: Told, unique: str) -> dict[str, Any]:
+    now = rfc3339(utc_now())
+    return {
+        "apiVersion": EVENTS.api_version,
+        "kind": EVENTS.kind,
+        "metadata": {"name": f"{run.metadata.name[:200]}.{unique}", "namespace": run.metadata.namespace},
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": "AgentRun",
+            "name": run.metadata.name,
+            "namespace": run.metadata.namespace,
+            "uid": run.metadata.uid,
+        },
+        "type": "Warning" if told.warning else "Normal",
+        "reason": told.reason,
+        "message": told.message[:1024],
+        "action": told.reason,
+        "firstTimestamp": now[:19] + "Z",
+        "lastTimestamp": now[:19] + "Z",
+        "count": 1,
+        "source": {"component": f"{GROUP}/operator"},
+        "reportingComponent": f"{GROUP}/operator",
+        "reportingInstance": "operator",
+    }

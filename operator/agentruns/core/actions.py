@@ -1,0 +1,75 @@
+"""What a decision wants done, as data. Preparations are inert; everything else happens only after it was recorded."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from agentruns.core.resources import ApprovalState
+
+
+@dataclass(frozen=True)
+class Create:
+    """Create this object unless one of its name is there; an answer of any kind becomes part of what is seen."""
+
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SettleApproval:
+    """Record on an Approval what became of it, guarded by the version that was looked at."""
+
+    name: str
+    uid: str
+    resource_version: str
+    state: ApprovalState
+
+
+@dataclass(frozen=True)
+class Ungate:
+    """Let the pod of this UID be scheduled; refused for any other UID and for a second time."""
+
+    pod: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class StopPod:
+    """Have the kubelet end this pod now; pod and log stay."""
+
+    pod: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class DeletePod:
+    """Delete a pod that has not begun, as it was looked at; refused if it has changed since."""
+
+    pod: str
+    uid: str
+    resource_version: str
+
+
+@dataclass(frozen=True)
+class ReleasePod:
+    """Take this operator's finalizer off a pod whose result is recorded."""
+
+    pod: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class CollectPods:
+    """Delete all pods of a finished run; people have had the time to read their logs."""
+
+    run_uid: str
+
+
+@dataclass(frozen=True)
+class DeleteRun:
+    """Delete a finished run whose time to live is over."""
+
+    uid: str
+    resource_version: str
+
+
+Preparation = Create | SettleApproval | DeletePod
+Action = Ungate | StopPod | DeletePod | ReleasePod | CollectPods | DeleteRun | SettleApproval

@@ -1,0 +1,79 @@
+"""What is left to do about pods and Approvals whose part in a run is over."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from agentruns.core.actions import Action, CollectPods, DeletePod, DeleteRun, ReleasePod, SettleApproval, StopPod
+from agentruns.core.attempts import GRACE
+from agentruns.core.observed import Observed, PodSeen
+from agentruns.core.resources import (
+    FINAL_PHASES,
+    IN_FLIGHT_STATES,
+    AgentRun,
+    ApprovalState,
+    RunStatus,
+)
+
+PATIENCE: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Left:
+    """Actions that tidy up, each safe to be done twice, and when there is more to do."""
+
+    actions: tuple[Action, ...]
+    wake_at: datetime | None
+
+
+def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
+    """What is to be done about pods that no step in flight holds, and about questions nobody needs answered."""
+    in_flight = {record.pod_uid for record in status.steps if record.state in IN_FLIGHT_STATES}
+    deleted = run.metadata.deletion_timestamp is not None
+    over = [pod for pod in seen.pods.values() if deleted or pod.uid not in in_flight]
+    actions = [action for pod in over for action in _for_pod(pod, status, seen, deleted=deleted)]
+    running = [pod for pod in over if pod.started_at and pod.end is None]
+    wake_at = seen.now + (PATIENCE if deleted else GRACE) if running else None
+    return Left(tuple(actions) + _unneeded_questions(status, seen), wake_at)
+
+
+def _for_pod(pod: PodSeen, status: RunStatus, seen: Observed, *, deleted: bool) -> list[Action]:
+    """What is to be done about one pod: unstarted ones go, ended ones are let go of, late ones are stopped."""
+    if pod.gated and not pod.deleting:
+        return [DeletePod(pod.name, pod.uid, pod.resource_version)]
+    actions: list[Action] = [ReleasePod(pod.name, pod.uid)] if pod.held else []
+    if pod.started_at is None or pod.end is not None:
+        return actions
+    record = status.step(pod.step)
+    finished_at = record.finished_at if record.pod_uid == pod.uid else None
+    late = deleted or (finished_at is not None and seen.now >= finished_at + GRACE)
+    return [StopPod(pod.name, pod.uid), *actions] if late else actions
+
+
+def _unneeded_questions(status: RunStatus, seen: Observed) -> tuple[Action, ...]:
+    """Approvals nobody decided on in time: they say so, and keep their place in the record."""
+    if status.phase not in FINAL_PHASES:
+        return ()
+    return tuple(
+        SettleApproval(it.metadata.name, it.metadata.uid, it.metadata.resource_version, ApprovalState.SUPERSEDED)
+        for it in seen.approvals.values()
+        if it.status.state is ApprovalState.PENDING
+    )
+
+
+def after_the_end(run: AgentRun, seen: Observed) -> Left:
+    """What is left to do about a finished run: its record stays as it is, its pods and at last itself may go."""
+    left = loose_ends(run, run.status, seen)
+    finished_at = run.status.finished_at or seen.now
+    actions, wakes = list(left.actions), [left.wake_at]
+    if seen.pods:
+        collect_at = finished_at + seen.pod_retention
+        due = seen.now >= collect_at
+        actions += [CollectPods(run.metadata.uid)] if due else []
+        wakes.append(None if due else collect_at)
+    if run.spec.ttl_after_finished is not None and run.metadata.deletion_timestamp is None:
+        delete_at = finished_at + run.spec.ttl_after_finished
+        due = seen.now >= delete_at
+        actions += [DeleteRun(run.metadata.uid, run.metadata.resource_version)] if due else []
+        wakes.append(None if due else delete_at)
+    return Left(tuple(actions), min((it for it in wakes if it is not None), default=None))

@@ -1,0 +1,153 @@
+"""One attempt: what its pod says about it, when it is closed, and what its outcome means for the next one."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+from agentruns.core.observed import NoResult, Observed, PodIsGone, PodSeen, ResultOf, ToolResult
+from agentruns.core.resources import Effect, Retry, StepStatus
+
+GRACE: Final = timedelta(seconds=5)
+"""What a pod gets to end by itself, after its result or after being told to stop."""
+START_WINDOW: Final = timedelta(minutes=5)
+"""How long after it was prepared a pod may begin; its entry point refuses later."""
+
+
+class Outcome(StrEnum):
+    """What became of an attempt; the classes of `api.md` and the two that no tool says of itself."""
+
+    SUCCEEDED = "Succeeded"
+    TRANSIENT = "Transient"
+    PERMANENT = "Permanent"
+    INVALID_RESULT = "InvalidResult"
+    UNKNOWN = "Unknown"
+    NEVER_STARTED = "NeverStarted"
+
+
+class Next(StrEnum):
+    """What follows from an outcome."""
+
+    SUCCEED = "Succeed"
+    RETRY = "Retry"
+    FAIL = "Fail"
+    ASK = "Ask"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An attempt with an outcome. `closed`: its containers have ended or never began, so another may begin."""
+
+    outcome: Outcome
+    closed: bool
+    reason: str = ""
+    message: str = ""
+    result: ToolResult | None = None
+
+
+@dataclass(frozen=True)
+class Underway:
+    """An attempt without an outcome yet. `stuck` says why it has not begun, as the cluster puts it."""
+
+    begun: bool
+    stuck: str = ""
+
+
+def follows(effect: Effect, outcome: Outcome) -> Next:
+    """The table of effect and outcome; repetition is decided here and nowhere else."""
+    match outcome:
+        case Outcome.SUCCEEDED:
+            return Next.SUCCEED
+        case Outcome.TRANSIENT | Outcome.NEVER_STARTED:
+            return Next.RETRY
+        case Outcome.PERMANENT | Outcome.INVALID_RESULT:
+            return Next.FAIL
+        case Outcome.UNKNOWN:
+            return Next.ASK if effect is Effect.NON_IDEMPOTENT else Next.RETRY
+
+
+def backoff(retry: Retry, attempt: int, jitter: float, retry_after: float | None) -> timedelta:
+    """The wait after a failed attempt: exponential, capped, full jitter in [0, 1); at least what the tool asked for."""
+    ceiling: timedelta = min(retry.max_backoff, retry.initial_backoff * 2 ** min(attempt - 1, 20))
+    asked = timedelta(seconds=min(max(retry_after or 0, 0), 24 * 3600))
+    return max(ceiling * jitter, asked)
+
+
+def examined(step: StepStatus, seen: Observed) -> Ended | Underway:
+    """What is known of a step's recorded attempt. Its result is the commit point, whatever its process still does."""
+    pod = seen.pods.get(step.pod_uid)
+    if pod is None:
+        if result := seen.results.get(step.pod_uid):
+            return _said(result, closed=True)
+        if seen.answer(PodIsGone(step.pod, step.pod_uid)):
+            return Ended(Outcome.UNKNOWN, True, "PodLost", f"pod {step.pod} is gone, and with it what it did")
+        return Underway(begun=False)
+    if result := seen.results.get(pod.uid):
+        return _said(result, closed=_has_ended(pod))
+    if pod.end is not None or (pod.phase in ("Succeeded", "Failed") and pod.begun):
+        return _finished(pod, seen)
+    if _never_began(pod):
+        return Ended(Outcome.NEVER_STARTED, True, "NeverStarted", _why_not(pod) or "its pod was removed unstarted")
+    return Underway(begun=pod.begun, stuck=_why_not(pod))
+
+
+def _has_ended(pod: PodSeen) -> bool:
+    return pod.end is not None and pod.end.known
+
+
+def _never_began(pod: PodSeen) -> bool:
+    """True only where that is certain: never bound and never to be, or rejected by its kubelet before a container."""
+    if pod.begun:
+        return False
+    if not pod.node:
+        return pod.deleting
+    return pod.phase == "Failed" and pod.end is None and not pod.disrupted
+
+
+def _finished(pod: PodSeen, seen: Observed) -> Ended:
+    """The outcome of a pod whose container has ended and whose result was not seen while it ran."""
+    end = pod.end
+    if end is not None and not end.known and not pod.begun and not pod.disrupted and pod.deleting:
+        return Ended(Outcome.NEVER_STARTED, True, "NeverStarted", _why_not(pod) or "its container never began")
+    answer = seen.answer(ResultOf(pod.name, pod.uid))
+    if isinstance(answer, ToolResult):
+        return _said(answer, closed=True)
+    assert isinstance(answer, NoResult)
+    return _silent(pod, answer)
+
+
+def _silent(pod: PodSeen, answer: NoResult) -> Ended:
+    """The outcome of a container that ended without a result."""
+    end = pod.end
+    if end is None or not end.known:
+        return Ended(Outcome.UNKNOWN, True, "ContainerLost", f"its kubelet lost sight of the container; {pod.reason}")
+    if answer.invalid:
+        return Ended(Outcome.INVALID_RESULT, True, "InvalidResult", answer.invalid)
+    if pod.reason in ("Evicted", "DeadlineExceeded", "NodeLost") or end.reason == "OOMKilled":
+        reason = end.reason if end.reason == "OOMKilled" else pod.reason
+        return Ended(Outcome.UNKNOWN, True, reason, f"it was ended from outside: {reason}")
+    if end.exit_code == 75:
+        return Ended(Outcome.TRANSIENT, True, "Transient", "exit code 75: nothing was done, try again")
+    if end.exit_code == 65:
+        return Ended(Outcome.PERMANENT, True, "Permanent", "exit code 65: nothing was done, and never will be")
+    if end.exit_code != 0:
+        return Ended(Outcome.UNKNOWN, True, "Unknown", f"exit code {end.exit_code} and no result")
+    if not answer.complete or answer.promised:
+        return Ended(Outcome.UNKNOWN, True, "ResultLost", "it ended well, but its result cannot be read any more")
+    return Ended(Outcome.INVALID_RESULT, True, "InvalidResult", "it ended with exit code 0 and printed no result")
+
+
+def _said(result: ToolResult, *, closed: bool) -> Ended:
+    """The outcome a tool's own result line stands for."""
+    if result.invalid:
+        return Ended(Outcome.INVALID_RESULT, closed, "InvalidResult", result.invalid, result)
+    if not result.error_class:
+        return Ended(Outcome.SUCCEEDED, closed, "Completed", "", result)
+    return Ended(Outcome(result.error_class), closed, result.error_class, result.message, result)
+
+
+def _why_not(pod: PodSeen) -> str:
+    """Why a pod does not begin, in the cluster's words; empty if it is merely on its way."""
+    if pod.waiting_reason and pod.waiting_reason not in ("ContainerCreating", "PodInitializing"):
+        return f"{pod.waiting_reason}: {pod.waiting_message}"[:1024]
+    return f"{pod.reason}: {pod.message}"[:1024] if pod.reason and not pod.gated else ""

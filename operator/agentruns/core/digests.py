@@ -1,0 +1,62 @@
+"""Digests of JSON values and of tuples of strings."""
+
+import hashlib
+from typing import Any, Final
+
+import rfc8785
+
+MAX_DEPTH: Final = 64
+
+
+class NotCanonicalError(ValueError):
+    """A value that has no exact JSON form; the message says what to write instead."""
+
+
+def canonical(value: Any) -> bytes:
+    """The canonical JSON (RFC 8785) of a value, equal for equal values whatever their order of keys."""
+    if depth(value) > MAX_DEPTH:
+        raise NotCanonicalError(f"is nested more than {MAX_DEPTH} levels deep; flatten it")
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.IntegerDomainError as error:
+        raise NotCanonicalError("has a whole number beyond 2^53, which JSON cannot carry exactly; quote it") from error
+    except rfc8785.CanonicalizationError as error:
+        raise NotCanonicalError(f"has no exact JSON form: {error}") from error
+
+
+def digest(value: Any) -> str:
+    """`sha256:` and the hex digest of a value's canonical JSON."""
+    return f"sha256:{hashlib.sha256(canonical(value)).hexdigest()}"
+
+
+def digest_of(data: bytes) -> str:
+    """`sha256:` and the hex digest of bytes as they are."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def fingerprint(*parts: str) -> str:
+    """A hex SHA-256 over length-prefixed parts: no two different tuples share their bytes, whatever is in them."""
+    hasher = hashlib.sha256()
+    for part in parts:
+        data = part.encode()
+        hasher.update(b"%d:" % len(data))
+        hasher.update(data)
+    return hasher.hexdigest()
+
+
+def depth(value: Any) -> int:
+    """How deep a JSON value is nested, without recursion; a scalar is 0. Counting stops past MAX_DEPTH."""
+    level, layer = 0, [value]
+    while layer and level <= MAX_DEPTH:
+        layer = [child for item in layer for child in _children(item)]
+        level += 1
+    return level - 1
+
+
+def _children(item: Any) -> list[Any]:
+    """The members of an object or an array, with an empty one counted as one level."""
+    if isinstance(item, dict):
+        return list(item.values()) or [None]
+    if isinstance(item, list):
+        return item or [None]
+    return []

@@ -1,0 +1,105 @@
+"""CEL, and strings with `${...}` in them.
+
+The library behind this has no cost limit, so an expression is bounded before it is compiled, weighed before it is
+evaluated, and what is not trivially cheap is asked of the shell, which evaluates it where it can be stopped.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import cel
+
+from agentruns.core.lexing import ExpressionError, bound_names, nesting, steps_read
+from agentruns.core.observed import Evaluation, Observed
+
+MAX_BYTES: Final = 2048
+MAX_NESTING: Final = 2
+CHEAP: Final = 2_000_000
+"""Bytes of expression times bytes of data, to the power of what loops over them: about a millisecond of work."""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A compiled expression: its source, the names it reads, the steps it reads, and how deep its loops nest."""
+
+    source: str
+    names: frozenset[str]
+    steps: frozenset[str]
+    nesting: int
+
+    def check(self, *known: str, steps: frozenset[str] = frozenset()) -> None:
+        """Raises ExpressionError if a name is unknown here or a step is read that is not among those allowed."""
+        for name in sorted(self.names - set(known)):
+            raise ExpressionError(f"unknown name {name!r}; known here: {', '.join(known)}")
+        for step in sorted(self.steps - steps):
+            raise ExpressionError(f"reads steps.{step}, which this step does not need; add it to `needs`, above it")
+
+
+@lru_cache(maxsize=4096)
+def compiled(source: str) -> Expression:
+    """The expression behind a source text; ExpressionError says where it is wrong."""
+    if len(source.encode()) > MAX_BYTES:
+        raise ExpressionError(f"is longer than {MAX_BYTES} bytes; compute it in a step instead")
+    deepest = nesting(source)
+    if deepest > MAX_NESTING:
+        raise ExpressionError(f"nests comprehensions {deepest} deep; at most {MAX_NESTING} are allowed")
+    variables = frozenset(_program(source).variables()) - bound_names(source)
+    return Expression(source, variables, steps_read(source), deepest)
+
+
+@lru_cache(maxsize=4096)
+def _program(source: str) -> cel.Program:
+    try:
+        return cel.compile(source)
+    except Exception as error:  # the library raises several kinds for one cause: the text is no CEL
+        raise ExpressionError(_first_line(error)) from error
+
+
+def value(source: str, environment: dict[str, Any], seen: Observed) -> Any:
+    """The JSON value of an expression; raises ExpressionError, or Unanswered where it must be evaluated elsewhere."""
+    text = json.dumps(environment)
+    if len(source) * len(text) ** (compiled(source).nesting + 1) <= CHEAP:
+        return evaluated(source, environment)
+    answer = seen.answer(Evaluation(source, text))
+    if isinstance(answer, ExpressionError):
+        raise answer
+    return answer
+
+
+def evaluated(source: str, environment: dict[str, Any]) -> Any:
+    """The JSON value of an expression, computed here and now, however long it takes; raises ExpressionError."""
+    try:
+        found = _program(source).execute(environment)
+    except Exception as error:  # whatever the library raises, the expression has no value
+        raise ExpressionError(_explained(error)) from error
+    _require_json(found)
+    return found
+
+
+def _explained(error: Exception) -> str:
+    """The library's error in one line; a missing key is said as such."""
+    if isinstance(error, KeyError):
+        return f"there is no {error.args[0]!r} in the data"
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).removeprefix("Failed to parse expression").strip()
+    return text.split("| ")[0].split(": ERROR: <input>:")[-1].strip().splitlines()[0][:300] or type(error).__name__
+
+
+def _require_json(found: Any) -> None:
+    pending = [found]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict) and all(isinstance(key, str) for key in item):
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise ExpressionError("its value is not a finite number")
+        elif not (item is None or isinstance(item, str | int | float)):
+            raise ExpressionError(f"its value is a {type(item).__name__}, which JSON does not have; use string(...)")

@@ -1,0 +1,191 @@
+"""The state machine of a run. A line that changes a phase anywhere else is in the wrong file."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from agentruns.core import plan
+from agentruns.core.actions import Action, Create, Preparation
+from agentruns.core.aftermath import after_the_end, loose_ends
+from agentruns.core.digests import NotCanonicalError, canonical
+from agentruns.core.inputs import Problem, Reader
+from agentruns.core.lexing import ExpressionError
+from agentruns.core.limits import Ending, ending, time_left
+from agentruns.core.observed import Observed, PinnedSpec
+from agentruns.core.pinning import MissingToolError, pinned_tools
+from agentruns.core.resources import (
+    FINAL_STATES,
+    FORMAT_VERSION,
+    IN_FLIGHT_STATES,
+    AgentRun,
+    Phase,
+    RunStatus,
+    StepState,
+)
+from agentruns.core.schedule import Tools, one_round
+from agentruns.core.summary import summarised
+from agentruns.core.templates import expanded
+
+TOOL_PATIENCE: Final = timedelta(minutes=2)
+"""How long a run waits for a Tool that is not there yet: `kubectl apply -f dir/` comes in any order."""
+OUTPUT_LIMIT: Final = 65_536
+"""Bytes of `status.output`."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to record, what must be there before, what follows after, and when to look again if nothing happens."""
+
+    status: RunStatus
+    preparations: tuple[Preparation, ...] = ()
+    actions: tuple[Action, ...] = ()
+    wake_at: datetime | None = None
+
+
+def decide(run: AgentRun, seen: Observed) -> Decision:
+    """All that is to be done about a run: the same answer for the same look, whoever asks and how often."""
+    if run.status.format_version > FORMAT_VERSION:
+        return Decision(run.status)
+    if run.is_final:
+        left = after_the_end(run, seen)
+        return Decision(run.status, actions=left.actions, wake_at=left.wake_at)
+    if run.metadata.deletion_timestamp is not None:
+        left = loose_ends(run, run.status, seen)
+        return Decision(run.status, actions=left.actions, wake_at=left.wake_at)
+    if run.status.started_at is None:
+        return _begin(run, seen)
+    tools = {pin.name: seen.answer(PinnedSpec(pin)) for pin in run.status.tools}
+    return _go_on(run, run.status, tools, seen)
+
+
+# ------------------------------------------------------------------------------------------ the beginning
+
+
+def _begin(run: AgentRun, seen: Observed) -> Decision:
+    """A run that has not begun: its tools are found and pinned, and what cannot work is said before any pod."""
+    if limit := ending(run, run.status, seen.now):
+        return Decision(_final(run, run.status, limit.phase, limit.reason, limit.message, seen))
+    if run.spec.desired_state == "Paused":
+        return Decision(_in(run, run.status, Phase.PAUSED, "PausedByUser", "desiredState is Paused", seen))
+    try:
+        pins = pinned_tools(run, seen.tools)
+        plan.check(run, seen.tools, seen)
+    except MissingToolError as missing:
+        return _without_tool(run, str(missing), seen)
+    except (Problem, NotCanonicalError) as problem:
+        return _invalid(run, str(problem), seen)
+    unsaved = [pin.manifest for pin in pins if pin.manifest["metadata"]["name"] not in seen.stored]
+    for manifest in unsaved:
+        if refusal := seen.refusals.get(manifest["metadata"]["name"]):
+            return _invalid(run, f"the API server refused to pin a tool: {refusal.message}", seen)
+    started = run.status.model_copy(update={"started_at": seen.now, "tools": tuple(pin.tool for pin in pins)})
+    decision = _go_on(run, started, seen.tools, seen)
+    return replace(decision, preparations=(*(Create(it) for it in unsaved), *decision.preparations))
+
+
+def _invalid(run: AgentRun, problem: str, seen: Observed) -> Decision:
+    return Decision(_final(run, run.status, Phase.FAILED, "InvalidSpec", problem, seen))
+
+
+def _without_tool(run: AgentRun, missing: str, seen: Observed) -> Decision:
+    since = next((it.last_transition_time for it in run.status.conditions if it.type == "Reconciling"), seen.now)
+    if seen.now >= since + TOOL_PATIENCE:
+        said = f"{missing}; it was waited for {TOOL_PATIENCE.total_seconds():.0f} s"
+        return Decision(_final(run, run.status, Phase.FAILED, "ToolNotFound", said, seen))
+    status = _in(run, run.status, Phase.PENDING, "WaitingForTool", missing, seen)
+    return Decision(status, wake_at=since + TOOL_PATIENCE)
+
+
+# ---------------------------------------------------------------------------------------- while it goes on
+
+
+def _go_on(run: AgentRun, before: RunStatus, tools: Tools, seen: Observed) -> Decision:
+    """Every step that can move moves once; the run's phase follows from where they stand."""
+    limit = ending(run, before, seen.now)
+    moved = one_round(run, before, tools, limit, seen)
+    status = before.model_copy(update={"steps": moved.records})
+    preparations = tuple(it for move in moved.moves for it in move.preparations)
+    phased = _phased(run, status, ending(run, status, seen.now), seen, holding=bool(preparations))
+    left = loose_ends(run, phased, seen) if not preparations else None
+    wakes = [move.wake_at for move in moved.moves] + [left.wake_at if left else None, _deadline_at(run, phased, seen)]
+    return Decision(
+        phased,
+        preparations,
+        actions=tuple(it for move in moved.moves for it in move.actions) + (left.actions if left else ()),
+        wake_at=min((it for it in wakes if it is not None), default=None),
+    )
+
+
+def _deadline_at(run: AgentRun, status: RunStatus, seen: Observed) -> datetime | None:
+    left = time_left(run, status, seen.now)
+    return None if left is None or status.active_since is None else seen.now + left
+
+
+# ---------------------------------------------------------------------------------------------- its phase
+
+
+def _phased(run: AgentRun, status: RunStatus, limit: Ending | None, seen: Observed, *, holding: bool) -> RunStatus:
+    """The status with the phase that follows from its steps; nothing ends while something is being prepared."""
+    in_flight = [record for record in status.steps if record.state in IN_FLIGHT_STATES]
+    if limit is not None:
+        open_ = in_flight or any(it.state not in FINAL_STATES | {StepState.IN_DOUBT} for it in status.steps) or holding
+        if open_:
+            return _in(run, status, Phase.RUNNING, limit.reason, f"ending: {limit.message}", seen)
+        return _ended_early(run, status, limit, seen)
+    if len(status.steps) == len(run.spec.steps) and all(it.state in FINAL_STATES for it in status.steps):
+        return _completed(run, status, seen)
+    if run.spec.desired_state == "Paused":
+        said = f"desiredState is Paused; steps in flight, which are let finish: {len(in_flight)}"
+        return _in(run, status, Phase.PAUSED, "PausedByUser", said, seen)
+    return _underway(run, status, seen)
+
+
+def _underway(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
+    moving = [it for it in status.steps if it.state in IN_FLIGHT_STATES or it.state is StepState.WAITING]
+    asked = [it for it in status.steps if it.state in (StepState.AWAITING_APPROVAL, StepState.IN_DOUBT)]
+    if moving or not asked:
+        names = ", ".join(f"{it.name} is {it.state.value}" for it in moving[:5])
+        said = f"{names}: {moving[0].message}" if moving and moving[0].message else names
+        return _in(run, status, Phase.RUNNING, "StepsInFlight", said or "the next step is about to begin", seen)
+    first = asked[0]
+    doubt = f"is in doubt ({first.message}) and " if first.state is StepState.IN_DOUBT else ""
+    said = f"step {first.name} {doubt}waits for Approval {first.approval}"
+    if first.state is StepState.AWAITING_APPROVAL and first.message:
+        return _in(run, status, Phase.AWAITING_APPROVAL, first.reason, f"{said}: {first.message}", seen)
+    reason = "StepInDoubt" if doubt else "StepAwaitsApproval"
+    return _in(run, status, Phase.AWAITING_APPROVAL, reason, said, seen)
+
+
+def _ended_early(run: AgentRun, status: RunStatus, limit: Ending, seen: Observed) -> RunStatus:
+    """A run that a limit has ended, saying what had been done by then and what is not known."""
+    done = [it.name for it in status.steps if it.state is StepState.SUCCEEDED]
+    doubtful = [it.name for it in status.steps if it.state is StepState.IN_DOUBT]
+    said = f"{limit.message}; done before: {', '.join(done) or 'nothing'}"
+    if doubtful:
+        said += f"; IN DOUBT, it may have been done: {', '.join(doubtful)}"
+    return _final(run, status, limit.phase, limit.reason, said, seen)
+
+
+def _completed(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
+    """A run whose steps have all ended well; its output is made, or the run says why it cannot be."""
+    records = {record.name: record for record in status.steps}
+    try:
+        output: Any = expanded(run.spec.output, "output", Reader(run, records, seen)) or None
+        size = len(canonical(output))
+    except (ExpressionError, NotCanonicalError) as error:
+        return _final(run, status, Phase.FAILED, "OutputInvalid", str(error), seen)
+    if size > OUTPUT_LIMIT:
+        said = f"output: {size} bytes; at most {OUTPUT_LIMIT} fit, take less from the steps"
+        return _final(run, status, Phase.FAILED, "OutputInvalid", said, seen)
+    done = status.model_copy(update={"output": output})
+    return _final(run, done, Phase.SUCCEEDED, "Completed", f"all {len(run.spec.steps)} steps have ended", seen)
+
+
+def _final(run: AgentRun, status: RunStatus, phase: Phase, reason: str, message: str, seen: Observed) -> RunStatus:
+    return _in(run, status.model_copy(update={"finished_at": seen.now}), phase, reason, message, seen)
+
+
+def _in(run: AgentRun, status: RunStatus, phase: Phase, reason: str, message: str, seen: Observed) -> RunStatus:
+    """The status of a run that is in this phase now. The one place where a phase is set."""
+    update = {"phase": phase, "reason": reason, "message": message}
+    return summarised(run, status.model_copy(update=update), seen.now)

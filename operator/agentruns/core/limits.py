@@ -1,0 +1,66 @@
+"""What may end a run before its steps have: an ordered chain, the first that applies wins."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from agentruns.core.resources import AgentRun, Phase, RunStatus, StepState
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a run is being ended. `stop`: what is in flight is stopped, and not waited for."""
+
+    phase: Phase
+    reason: str
+    message: str
+    stop: bool
+
+
+def ending(run: AgentRun, status: RunStatus, now: datetime) -> Ending | None:
+    """The first limit that applies to a run; None if it may go on."""
+    for limit in _CHAIN:
+        if found := limit(run, status, now):
+            return found
+    return None
+
+
+def _cancelled(run: AgentRun, status: RunStatus, now: datetime) -> Ending | None:
+    del status, now
+    if run.spec.desired_state != "Cancelled":
+        return None
+    return Ending(Phase.CANCELLED, "CancelledByUser", "desiredState is Cancelled", stop=True)
+
+
+def _deadline(run: AgentRun, status: RunStatus, now: datetime) -> Ending | None:
+    left = time_left(run, status, now)
+    if left is None or left > timedelta(0):
+        return None
+    return Ending(Phase.FAILED, "DeadlineExceeded", f"its {run.spec.deadline} of active time are over", stop=True)
+
+
+def _step_failed(run: AgentRun, status: RunStatus, now: datetime) -> Ending | None:
+    del now
+    fatal = {step.name for step in run.spec.steps if step.on_failure == "Fail"}
+    failed = next((it for it in status.steps if it.state is StepState.FAILED and it.name in fatal), None)
+    if failed is None:
+        return None
+    return Ending(Phase.FAILED, failed.reason, f"step {failed.name}: {failed.message}", stop=False)
+
+
+_CHAIN: tuple[Callable[[AgentRun, RunStatus, datetime], Ending | None], ...] = (
+    _cancelled,  # a person's word goes first
+    _deadline,
+    _step_failed,
+)
+
+
+def active_time(status: RunStatus, now: datetime) -> timedelta:
+    """How long a run was active; waiting for people and being paused do not count."""
+    since = now - status.active_since if status.active_since else timedelta(0)
+    return timedelta(seconds=status.active_seconds) + since
+
+
+def time_left(run: AgentRun, status: RunStatus, now: datetime) -> timedelta | None:
+    """The active time that is left before the deadline; None without one."""
+    return None if run.spec.deadline is None else run.spec.deadline - active_time(status, now)

@@ -1,0 +1,58 @@
+"""What every model of this operator shares: frozen, camelCase outside, with Kubernetes' own metadata and times."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+def duration(text: str) -> timedelta:
+    """The length of a duration such as `1h30m`; ValueError unless it is hours, minutes and seconds."""
+    found = _DURATION.fullmatch(text)
+    if not text or found is None:
+        raise ValueError(f"{text!r} is not a duration; write it like 30s, 5m or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+def _to_timedelta(value: Any) -> Any:
+    return duration(value) if isinstance(value, str) else value
+
+
+def rfc3339(moment: datetime) -> str:
+    """A moment in UTC with milliseconds, as the status carries it."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Duration = Annotated[timedelta, BeforeValidator(_to_timedelta)]
+Timestamp = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
+
+
+class Model(BaseModel):
+    """A part of a resource: camelCase outside, frozen inside; what a newer version added is left aside."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+
+class OwnerReference(Model):
+    kind: str
+    name: str
+    uid: str
+
+
+class Metadata(Model):
+    name: str
+    namespace: str
+    uid: str
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: Timestamp
+    deletion_timestamp: Timestamp | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    finalizers: tuple[str, ...] = ()
+    owner_references: tuple[OwnerReference, ...] = ()

@@ -1,0 +1,72 @@
+"""Every name, label, annotation, finalizer and key that this operator writes, each written once."""
+
+from typing import Final
+
+from agentruns.core.digests import fingerprint
+
+GROUP: Final = "agentrun.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+LABEL_RUN_UID: Final = "agentrun.dev/run-uid"
+LABEL_STEP: Final = "agentrun.dev/step"
+LABEL_ATTEMPT: Final = "agentrun.dev/attempt"
+LABEL_REVISION: Final = "agentrun.dev/tool-revision"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGER: Final = "agentruns"
+
+ANNOTATION_INPUT_DIGEST: Final = "agentrun.dev/input-digest"
+ANNOTATION_NOT_AFTER: Final = "agentrun.dev/not-after"
+
+FINALIZER_RESULT: Final = "agentrun.dev/result"
+GATE_RECORDED: Final = "agentrun.dev/recorded"
+SANDBOX_CONTAINER: Final = "tool"
+
+DENY_ALL_POLICY: Final = "agentrun-sandboxes"
+OUTPUT_KEY: Final = "output.json"
+
+_HASH_LENGTH: Final = 8
+_NAME_LENGTH: Final = 253
+
+
+def pod_name(run_name: str, step: str, *identity: str) -> str:
+    """A DNS name that begins with run and step, differs for every identity and ends in `-sandbox`.
+
+    The ending is what the admission policy on `exec` can recognise: it sees a pod's name, never its labels.
+    """
+    return _name(run_name, step, fingerprint(*identity)[:_HASH_LENGTH], "sandbox")
+
+
+def approval_name(run_name: str, step: str, digest: str) -> str:
+    """A DNS name that begins with run and step and ends in the first characters of the digest."""
+    return _name(run_name, step, _short(digest))
+
+
+def output_name(run_name: str, step: str, digest: str) -> str:
+    """The ConfigMap that holds an output too big for the status."""
+    return _name(run_name, step, "output", _short(digest))
+
+
+def revision_name(tool: str, digest: str) -> str:
+    """The ControllerRevision that pins one content of a Tool."""
+    return _name(tool, digest.removeprefix("sha256:")[:16])
+
+
+def egress_name(revision: str) -> str:
+    """The NetworkPolicy that opens what one revision of a Tool may reach."""
+    return _name("agentrun-egress", fingerprint(revision)[:16])
+
+
+def revision_label(revision: str) -> str:
+    """A label value that stands for a revision; its name may be too long for a label."""
+    return fingerprint(revision)[:16]
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:_HASH_LENGTH]
+
+
+def _name(head: str, *tail: str) -> str:
+    """Head and tail joined by `-`; only the head is cut, so what makes the name unique stays whole."""
+    ending = "-".join(tail).replace("_", "-")
+    return f"{head[: _NAME_LENGTH - len(ending) - 1].rstrip('-.')}-{ending}"

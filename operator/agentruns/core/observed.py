@@ -1,0 +1,199 @@
+"""What can be seen of a run from outside, as data, and the questions a decision may ask of the world.
+
+A decision that needs a fact it was not given raises `Unanswered`. The shell finds the answer and decides anew, so
+deciding stays free of I/O while a file, a fresh read or a costly evaluation is fetched only when it matters.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from agentruns.core.naming import FINALIZER_RESULT
+from agentruns.core.resources import Approval, OutputRef, PinnedTool, ToolSpec
+
+
+@dataclass(frozen=True)
+class ContainerEnd:
+    """How a container ended, as its kubelet reported it; `known` is False where the kubelet had lost sight of it."""
+
+    exit_code: int
+    reason: str
+    message: str
+    known: bool
+    created: bool
+    """Whether its kubelet ever created the container."""
+
+
+@dataclass(frozen=True)
+class PodSeen:
+    """A sandbox pod, trimmed to what decisions read."""
+
+    name: str
+    uid: str
+    step: str
+    attempt: int
+    input_digest: str
+    owner_uid: str
+    resource_version: str
+    not_after: datetime
+    gated: bool
+    finalizers: tuple[str, ...]
+    deleting: bool
+    node: str
+    phase: str
+    reason: str
+    message: str
+    image: str
+    started_at: datetime | None
+    waiting_reason: str
+    waiting_message: str
+    end: ContainerEnd | None
+    disrupted: bool
+
+    @property
+    def held(self) -> bool:
+        """Whether this operator's finalizer keeps the pod until its result is recorded."""
+        return FINALIZER_RESULT in self.finalizers
+
+    @property
+    def begun(self) -> bool:
+        """Whether its kubelet ever reported the container as created."""
+        return self.started_at is not None or (self.end is not None and self.end.created)
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What a tool said of one attempt: an output, an error of a class, or why its result cannot be used."""
+
+    at: datetime
+    output: Any = None
+    error_class: str = ""
+    message: str = ""
+    retry_after: float | None = None
+    invalid: str = ""
+
+
+@dataclass(frozen=True)
+class NoResult:
+    """A finished pod whose whole log was read (`complete`), or could not be, and held no result line."""
+
+    complete: bool
+    promised: str = ""
+    """The digest its termination message names of a result that was printed but is not to be found."""
+    invalid: str = ""
+
+
+@dataclass(frozen=True)
+class PodIsGone:
+    """Does the API server, asked now, have no pod of this name and UID? Answered by bool."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class ResultOf:
+    """What did this finished pod say? Answered by ToolResult or NoResult."""
+
+    pod: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class StoredOutput:
+    """What is the content of this output? Answered by the value; the digest has been checked."""
+
+    ref: OutputRef
+
+
+@dataclass(frozen=True)
+class PinnedSpec:
+    """What does this pinned revision of a Tool say? Answered by ToolSpec; the digest has been checked."""
+
+    tool: PinnedTool
+
+
+@dataclass(frozen=True)
+class PolicyEnforced:
+    """Does the API server, asked of late, refuse a forged decision in this namespace? Answered by bool."""
+
+    namespace: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is the value of this CEL expression? Both are text: what is costly is evaluated where it can be stopped."""
+
+    expression: str
+    environment: str
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Which problems does this JSON Schema see in this value? Answered by a sentence, empty when there are none."""
+
+    schema: str
+    value: str
+
+
+Question = PodIsGone | ResultOf | StoredOutput | PinnedSpec | PolicyEnforced | Evaluation | Validation
+
+
+class Unanswered(Exception):  # noqa: N818 - it is no error: it is how a decision asks
+    """The decision needs the answer to this question first."""
+
+    def __init__(self, question: Question) -> None:
+        super().__init__(str(question))
+        self.question = question
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The API server's no to a creation; `for_now` where the same request may be accepted later."""
+
+    message: str
+    for_now: bool
+
+
+@dataclass(frozen=True)
+class SandboxSettings:
+    """What the installation adds to every sandbox pod."""
+
+    env: tuple[dict[str, Any], ...] = ()
+    ca_bundle_config_map: str = ""
+    image_pull_secrets: tuple[str, ...] = ()
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[dict[str, Any], ...] = ()
+    priority_class_name: str = ""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One consistent look at the world of one run. `jitter` is a random number in [0, 1)."""
+
+    now: datetime
+    jitter: float = 0.5
+    pods: Mapping[str, PodSeen] = field(default_factory=dict)
+    """By UID, those of this run's UID alone."""
+    approvals: Mapping[str, Approval] = field(default_factory=dict)
+    """By name, those of this run's namespace that name this run."""
+    tools: Mapping[str, ToolSpec] = field(default_factory=dict)
+    """The Tools of the namespace as they are now, by name; only those that the run names."""
+    results: Mapping[str, ToolResult] = field(default_factory=dict)
+    """Results read from the logs of running pods, by pod UID."""
+    policies: frozenset[str] = frozenset()
+    """The names of the NetworkPolicies of this operator in the namespace."""
+    stored: frozenset[str] = frozenset()
+    """The names of ConfigMaps with outputs that are known to be stored."""
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    """What the API server refused to create in this pass, by name."""
+    sandbox: SandboxSettings = SandboxSettings()
+    pod_retention: timedelta = timedelta(hours=1)
+    answers: Mapping[Question, Any] = field(default_factory=dict)
+
+    def answer(self, question: Question) -> Any:
+        """The answer to a question; raises Unanswered where it was not given yet."""
+        if question not in self.answers:
+            raise Unanswered(question)
+        return self.answers[question]

@@ -1,0 +1,86 @@
+"""A tool's output: believed only if it fits, kept in the status if it is small, in a ConfigMap by digest if not."""
+
+from typing import Any, Final
+
+from agentruns.core import schemas
+from agentruns.core.actions import Create
+from agentruns.core.digests import NotCanonicalError, canonical, digest_of
+from agentruns.core.expressions import value
+from agentruns.core.lexing import ExpressionError
+from agentruns.core.look import Look, Moved
+from agentruns.core.naming import LABEL_MANAGED_BY, LABEL_RUN_UID, LABEL_STEP, MANAGER, OUTPUT_KEY, output_name
+from agentruns.core.observed import Observed
+from agentruns.core.pods import owner
+from agentruns.core.resources import OutputRef, StepState, Verification
+
+INLINE: Final = 4096
+"""Bytes of one output that the status carries."""
+INLINE_IN_ALL: Final = 131_072
+"""Bytes of output that the status of one run carries."""
+
+
+def settled(look: Look, output: Any) -> Moved:
+    """The step with this output: failed if it breaks the schema or a `verify` rule, succeeded otherwise."""
+    if look.tool.output_schema and (wrong := schemas.problems(look.tool.output_schema, output, look.seen)):
+        said = f"the result does not fit the outputSchema of tool {look.step.tool}: {wrong}; the effect may be done"
+        return Moved(look.failed("InvalidResult", said))
+    if look.step.verify:
+        environment = {"result": output, "args": look.args()}
+        for place, rule in enumerate(look.step.verify):
+            if said := _broken(rule, environment, look.seen):
+                return Moved(look.failed("VerificationFailed", f"verify[{place}]: {said}"))
+    return kept(look, output)
+
+
+def _broken(rule: Verification, environment: dict[str, Any], seen: Observed) -> str:
+    """Why a rule does not hold; empty if it does. Only a clean true is a yes."""
+    try:
+        if value(rule.expression, environment, seen) is True:
+            return ""
+    except ExpressionError as error:
+        return f"{rule.message or rule.expression} ({error})"
+    return rule.message or f"{rule.expression} is not true"
+
+
+def kept(look: Look, output: Any) -> Moved:
+    """The step succeeded with this output, stored where its size belongs."""
+    try:
+        text = canonical(output)
+    except NotCanonicalError as error:
+        return Moved(look.failed("InvalidResult", f"the result {error}; the effect may have been done"))
+    done = look.recording(message="")
+    if len(text) <= INLINE and len(text) + _inline_bytes(look) <= INLINE_IN_ALL:
+        record = done.ended(StepState.SUCCEEDED, "Completed").model_copy(update={"output": output})
+        return Moved(record)
+    reference = OutputRef(
+        name=output_name(look.run.metadata.name, look.step.name, digest_of(text + look.run.metadata.uid.encode())),
+        key=OUTPUT_KEY,
+        digest=digest_of(text),
+        bytes=len(text),
+    )
+    if reference.name not in look.seen.stored:
+        return Moved(look.record, preparations=(Create(_config_map(look, reference, text.decode())),))
+    return Moved(done.ended(StepState.SUCCEEDED, "Completed").model_copy(update={"output_ref": reference}))
+
+
+def _inline_bytes(look: Look) -> int:
+    return sum(len(canonical(step.output)) for step in look.records.values() if step.output is not None)
+
+
+def _config_map(look: Look, reference: OutputRef, text: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": reference.name,
+            "namespace": look.run.metadata.namespace,
+            "labels": {
+                LABEL_RUN_UID: look.run.metadata.uid,
+                LABEL_STEP: look.step.name,
+                LABEL_MANAGED_BY: MANAGER,
+            },
+            "ownerReferences": [owner(look.run)],
+        },
+        "immutable": True,
+        "data": {reference.key: text},
+    }

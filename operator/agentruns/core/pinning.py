@@ -1,0 +1,47 @@
+"""Tools pinned when a run starts: what a Tool says later changes nothing about the runs that are under way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentruns.core.digests import digest
+from agentruns.core.naming import LABEL_MANAGED_BY, MANAGER, revision_name
+from agentruns.core.resources import AgentRun, PinnedTool, ToolSpec
+
+
+class MissingToolError(LookupError):
+    """A run names a Tool that is not there; the message says which."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A pinned Tool and the ControllerRevision that holds its content, shared by all runs that pin the same."""
+
+    tool: PinnedTool
+    manifest: dict[str, Any]
+
+
+def pinned_tools(run: AgentRun, tools: Mapping[str, ToolSpec]) -> list[Pin]:
+    """One pin for each Tool that the run names, in order of first use; MissingToolError if one is not there."""
+    names = list(dict.fromkeys(step.tool for step in run.spec.steps))
+    if missing := [name for name in names if name not in tools]:
+        raise MissingToolError(f"there is no Tool {missing[0]!r} in namespace {run.metadata.namespace}; apply it")
+    return [_pin(run.metadata.namespace, name, content_of(tools[name])) for name in names]
+
+
+def content_of(tool: ToolSpec) -> dict[str, Any]:
+    """What is pinned of a Tool: its whole spec, defaults included."""
+    return tool.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _pin(namespace: str, name: str, content: dict[str, Any]) -> Pin:
+    bound = digest(content)
+    revision = revision_name(name, bound)
+    manifest = {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {"name": revision, "namespace": namespace, "labels": {LABEL_MANAGED_BY: MANAGER}},
+        "revision": 1,
+        "data": content,
+    }
+    return Pin(PinnedTool(name=name, revision=revision, digest=bound), manifest)

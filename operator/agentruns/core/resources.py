@@ -1,0 +1,291 @@
+"""The custom resources as frozen models: what a person wrote, what was recorded. `crds/` is the published form."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+from pydantic import Field
+
+from agentruns.core.model import Duration, Metadata, Model, Timestamp
+
+FORMAT_VERSION: Final = 1
+"""The form of `status` that this release writes and reads; see `status.formatVersion`."""
+
+
+class Effect(StrEnum):
+    """What a second execution of a tool does to the world; it decides everything about repetition."""
+
+    READ_ONLY = "ReadOnly"
+    IDEMPOTENT = "Idempotent"
+    NON_IDEMPOTENT = "NonIdempotent"
+
+
+class Phase(StrEnum):
+    PENDING = "Pending"
+    RUNNING = "Running"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    PAUSED = "Paused"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+FINAL_PHASES: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
+
+
+class StepState(StrEnum):
+    PENDING = "Pending"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    PREPARED = "Prepared"
+    RUNNING = "Running"
+    WAITING = "Waiting"
+    IN_DOUBT = "InDoubt"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+    CANCELLED = "Cancelled"
+
+
+FINAL_STATES: Final = frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED, StepState.CANCELLED})
+IN_FLIGHT_STATES: Final = frozenset({StepState.PREPARED, StepState.RUNNING})
+
+
+# ---------------------------------------------------------------------------------------------- AgentRun
+
+
+class Verification(Model):
+    expression: str
+    message: str = ""
+
+
+class Step(Model):
+    name: str
+    tool: str
+    args: dict[str, Any] = {}
+    when: str = ""
+    why: str = ""
+    needs: tuple[str, ...] = ()
+    approval: Literal["Inherit", "Always"] = "Inherit"
+    timeout: Duration | None = None
+    on_failure: Literal["Fail", "Continue"] = "Fail"
+    verify: tuple[Verification, ...] = ()
+
+
+class RunSpec(Model):
+    goal: str = ""
+    input: dict[str, Any] = {}
+    order: Literal["Sequence", "Graph"] = "Sequence"
+    steps: tuple[Step, ...]
+    output: dict[str, Any] = {}
+    idempotency_key: str | None = None
+    parallelism: int = 10
+    deadline: Duration | None = None
+    desired_state: Literal["Running", "Paused", "Cancelled"] = "Running"
+    ttl_after_finished: Duration | None = None
+    requested_by: str = ""
+
+
+class Condition(Model):
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str = ""
+    last_transition_time: Timestamp
+    observed_generation: int = 0
+
+
+class OutputRef(Model):
+    name: str
+    key: str
+    digest: str
+    bytes: int
+
+
+class RecordedDecision(Model):
+    """A person's decision as the run keeps it; it outlives the Approval."""
+
+    verdict: str
+    by: str = ""
+    at: Timestamp
+    reason: str = ""
+    digest: str
+
+
+class StepStatus(Model):
+    name: str
+    state: StepState = StepState.PENDING
+    reason: str = ""
+    message: str = ""
+    attempt: int = 0
+    epoch: int = 0
+    idempotency_key: str = ""
+    input_digest: str = ""
+    pod: str = ""
+    pod_uid: str = Field("", alias="podUID")
+    image: str = ""
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    next_attempt_at: Timestamp | None = None
+    output: Any = None
+    output_ref: OutputRef | None = None
+    approval: str = ""
+    decision: RecordedDecision | None = None
+
+
+class PinnedTool(Model):
+    name: str
+    revision: str
+    digest: str
+
+
+class WaitingFor(Model):
+    kind: str
+    name: str
+    step: str = ""
+
+
+class RunStatus(Model):
+    observed_generation: int = 0
+    format_version: int = FORMAT_VERSION
+    phase: Phase = Phase.PENDING
+    reason: str = ""
+    message: str = ""
+    progress: str = ""
+    waiting_for: tuple[WaitingFor, ...] = ()
+    waiting: str = ""
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    active_seconds: int = 0
+    active_since: Timestamp | None = None
+    conditions: tuple[Condition, ...] = ()
+    tools: tuple[PinnedTool, ...] = ()
+    steps: tuple[StepStatus, ...] = ()
+    output: Any = None
+
+    def step(self, name: str) -> StepStatus:
+        """The recorded step of that name, or a pending one; steps are found by name, never by position."""
+        return next((step for step in self.steps if step.name == name), StepStatus(name=name))
+
+    def body(self) -> dict[str, Any]:
+        """The status as the API server stores it; nothing stands for what is empty."""
+        return _without_empty(self.model_dump(mode="json", by_alias=True))
+
+
+class AgentRun(Model):
+    metadata: Metadata
+    spec: RunSpec
+    status: RunStatus = RunStatus()
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing of the record may change any more."""
+        return self.status.phase in FINAL_PHASES
+
+
+# ---------------------------------------------------------------------------------------------- Tool
+
+
+class Retry(Model):
+    attempts: int = 3
+    initial_backoff: Duration = timedelta(seconds=1)
+    max_backoff: Duration = timedelta(seconds=60)
+
+
+class Settle(Model):
+    tool: str
+    happened: str
+    after: Duration = timedelta(seconds=30)
+
+
+class ToolSpec(Model):
+    description: str = ""
+    image: str
+    command: tuple[str, ...] = ()
+    input_schema: dict[str, Any] = {}
+    output_schema: dict[str, Any] = {}
+    effect: Effect = Effect.NON_IDEMPOTENT
+    approval: Literal["Never", "Always", "Unless"] | None = None
+    approval_unless: str = ""
+    approval_summary: str = ""
+    settle: Settle | None = None
+    timeout: Duration = timedelta(minutes=5)
+    retry: Retry = Retry()
+    env: tuple[dict[str, Any], ...] = ()
+    egress: tuple[dict[str, Any], ...] = ()
+    resources: dict[str, dict[str, Any]] = {}
+    runtime_class_name: str = ""
+
+    @property
+    def asks(self) -> Literal["Never", "Always", "Unless"]:
+        """When this tool asks a person: reading never does by default, anything else always."""
+        return self.approval or ("Never" if self.effect is Effect.READ_ONLY else "Always")
+
+    @property
+    def secret_names(self) -> list[str]:
+        """The Secrets that the tool's environment reads, each once, in order of names."""
+        sources = (variable.get("valueFrom") or {} for variable in self.env)
+        return sorted({source["secretKeyRef"]["name"] for source in sources if source.get("secretKeyRef")})
+
+
+# ---------------------------------------------------------------------------------------------- Approval
+
+
+class Decision(Model):
+    verdict: str
+    by: str = ""
+    digest: str | None = None
+    reason: str = ""
+    output: Any = None
+
+
+class RunRef(Model):
+    name: str
+    uid: str
+
+
+class ApprovalSpec(Model):
+    run_ref: RunRef
+    step: str
+    tool: str
+    purpose: Literal["Effect", "InDoubt"]
+    digest: str
+    request: dict[str, Any]
+    decision: Decision | None = None
+
+
+class ApprovalState(StrEnum):
+    PENDING = "Pending"
+    APPROVED = "Approved"
+    REJECTED = "Rejected"
+    SETTLED = "Settled"
+    SUPERSEDED = "Superseded"
+
+
+class ApprovalStatus(Model):
+    state: ApprovalState = ApprovalState.PENDING
+    decided_at: Timestamp | None = None
+
+
+class Approval(Model):
+    metadata: Metadata
+    spec: ApprovalSpec
+    status: ApprovalStatus = ApprovalStatus()
+
+
+_EMPTY: Final[tuple[Any, ...]] = ("", [], {})
+
+
+def _without_empty(value: dict[str, Any]) -> dict[str, Any]:
+    """A status without its empty fields; what a tool returned (`output`) is carried as it is."""
+    kept = {key: _pruned(key, item) for key, item in value.items()}
+    return {key: item for key, item in kept.items() if item is not None and (key == "output" or item not in _EMPTY)}
+
+
+def _pruned(key: str, item: Any) -> Any:
+    if key == "output":
+        return item
+    if isinstance(item, dict):
+        return _without_empty(item)
+    if isinstance(item, list):
+        return [_without_empty(entry) if isinstance(entry, dict) else entry for entry in item]
+    return item

@@ -1,0 +1,148 @@
+"""The result line of a sandbox, found in its log. Everything here was written by a pod: it is data, and hostile.
+
+The reader keeps what it must and nothing else: a partial line up to a bound, and the chunks of one result.
+"""
+
+import base64
+import binascii
+import json
+from datetime import datetime
+from typing import Any, Final
+
+from agentruns.core.digests import MAX_DEPTH, depth
+from agentruns.core.observed import NoResult, ToolResult
+
+PREFIX: Final = b"agentrun-result/"
+MAX_LINE: Final = 16_384
+MAX_RESULT: Final = 1_048_576
+_MAX_CHUNKS: Final = 256
+_CLASSES: Final = frozenset({"Transient", "Permanent", "Unknown"})
+_MESSAGE_LENGTH: Final = 1024
+
+
+class ResultReader:
+    """Finds the first complete result line with this nonce in a log that arrives in pieces."""
+
+    def __init__(self, nonce: str) -> None:
+        self._prefix = PREFIX + nonce.encode() + b" "
+        self._line = bytearray()
+        self._too_long = False
+        self._chunks: dict[int, bytes] = {}
+        self._count = 0
+
+    def feed(self, data: bytes, now: datetime) -> ToolResult | None:
+        """The result, once a line completes it; what follows it does not matter."""
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            self._extend(line)
+            complete, self._line, too_long = bytes(self._line), bytearray(), self._too_long
+            self._too_long = False
+            if not too_long and (found := self._read(complete, now)):
+                return found
+        self._extend(rest)
+        return None
+
+    def _extend(self, piece: bytes) -> None:
+        """Keeps a piece of a line, as long as the line can still be a result."""
+        if self._too_long or len(self._line) + len(piece) > MAX_LINE:
+            self._line.clear()
+            self._too_long = True
+            return
+        self._line += piece
+
+    def _read(self, line: bytes, now: datetime) -> ToolResult | None:
+        if not line.startswith(self._prefix):
+            return None
+        text = line[len(self._prefix) :].strip()
+        if text.startswith(b"{"):
+            return parsed(text, now)
+        whole = self._chunk(text)
+        return parsed(whole, now) if whole is not None else None
+
+    def _chunk(self, text: bytes) -> bytes | None:
+        """The whole result once its last missing chunk is here; a chunk that makes no sense is passed over."""
+        numbers, _, encoded = text.partition(b" ")
+        place, _, count = numbers.partition(b"/")
+        if not (place.isdigit() and count.isdigit() and len(numbers) < 10):
+            return None
+        index, total = int(place), int(count)
+        if not 1 <= index <= total <= _MAX_CHUNKS or self._count not in (0, total) or index in self._chunks:
+            return None
+        try:
+            self._chunks[index] = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            return None
+        self._count = total
+        if len(self._chunks) < total:
+            return None
+        return b"".join(self._chunks[it] for it in range(1, total + 1))
+
+
+def parsed(text: bytes, now: datetime) -> ToolResult:
+    """The result that a complete line carries; one that is no result says why."""
+    if len(text) > MAX_RESULT:
+        return ToolResult(now, invalid=f"the result has {len(text)} bytes; at most {MAX_RESULT} are taken")
+    try:
+        content = json.loads(text, parse_float=_number, parse_constant=_refused)
+    except (ValueError, RecursionError):
+        return ToolResult(now, invalid="the result is no JSON")
+    if not isinstance(content, dict) or len(content.keys() & {"output", "error"}) != 1:
+        return ToolResult(now, invalid='the result must be {"output": ...} or {"error": {...}}')
+    if "output" in content:
+        return _output(content["output"], now)
+    return _error(content["error"], now)
+
+
+def _output(output: Any, now: datetime) -> ToolResult:
+    if depth(output) > MAX_DEPTH:
+        return ToolResult(now, invalid=f"the result is nested more than {MAX_DEPTH} levels deep")
+    return ToolResult(now, output=output)
+
+
+def _error(error: Any, now: datetime) -> ToolResult:
+    if not isinstance(error, dict) or error.get("class") not in _CLASSES:
+        return ToolResult(now, invalid="the result's error has no class of Transient, Permanent, Unknown")
+    message, retry_after = error.get("message"), error.get("retryAfter")
+    is_number = isinstance(retry_after, int | float) and not isinstance(retry_after, bool)
+    return ToolResult(
+        now,
+        error_class=error["class"],
+        message=printable(message) if isinstance(message, str) else "",
+        retry_after=float(retry_after) if is_number and retry_after is not None else None,
+    )
+
+
+def printable(text: str) -> str:
+    """A pod's words, short, in one line, without characters that do something to a terminal."""
+    return "".join(it if it.isprintable() else " " for it in text[:_MESSAGE_LENGTH])
+
+
+def _number(text: str) -> float | int:
+    """A number as the API server will give it back: a whole one has no fraction."""
+    found = float(text)
+    if found in (float("inf"), float("-inf")):
+        raise ValueError("a number beyond what JSON carries")
+    return int(found) if found.is_integer() and abs(found) < 2**53 else found
+
+
+def _refused(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def from_termination(message: str, nonce: str, *, complete: bool, now: datetime) -> ToolResult | NoResult:
+    """What a termination message says where the log held no result line: the line itself, a promise, or nothing."""
+    found = ResultReader(nonce).feed(message.encode() + b"\n", now)
+    if found is not None:
+        return found
+    try:
+        content = json.loads(message)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        return NoResult(complete)
+    promised, invalid = content.get("digest"), content.get("invalid")
+    return NoResult(
+        complete,
+        promised=promised if isinstance(promised, str) else "",
+        invalid=printable(invalid) if isinstance(invalid, str) else "",
+    )

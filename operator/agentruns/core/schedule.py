@@ -1,0 +1,74 @@
+"""Which steps of a run may move, and one round of moves: each step once, in the order of the spec."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agentruns.core import plan
+from agentruns.core.limits import Ending
+from agentruns.core.look import Look, Moved
+from agentruns.core.observed import Observed
+from agentruns.core.resources import (
+    FINAL_STATES,
+    IN_FLIGHT_STATES,
+    AgentRun,
+    RunStatus,
+    StepState,
+    StepStatus,
+    ToolSpec,
+)
+from agentruns.core.steps import advance, wind_down
+
+Tools = Mapping[str, ToolSpec]
+
+
+@dataclass(frozen=True)
+class Round:
+    """The records of the steps after a round, in the order of the spec, and the moves that led there."""
+
+    records: tuple[StepStatus, ...]
+    moves: tuple[Moved, ...]
+
+
+def one_round(run: AgentRun, status: RunStatus, tools: Tools, limit: Ending | None, seen: Observed) -> Round:
+    """Every step that may move, moved once; a step sees what those above it came to in this very round."""
+    pins = {pin.name: pin for pin in status.tools}
+    needs = plan.direct_needs(run.spec)
+    records = {record.name: record for record in status.steps}
+    room = run.spec.parallelism - sum(record.state in IN_FLIGHT_STATES for record in records.values())
+    moves = []
+    for step in run.spec.steps:
+        record = records.get(step.name, StepStatus(name=step.name))
+        ready = all(_is_over(records.get(need)) for need in needs[step.name])
+        if not _may_move(run, record, ready=ready, room=room, ending=limit is not None):
+            continue
+        look = Look(run, records, step, record, pins[step.tool], tools[step.tool], seen)
+        moved = wind_down(look, stop=limit.stop) if limit else advance(look)
+        moves.append(moved)
+        room -= _takes_room(record, moved)
+        if moved.record.state is not StepState.PENDING:
+            records[step.name] = moved.record
+    ordered = tuple(records[step.name] for step in run.spec.steps if step.name in records)
+    return Round(ordered, tuple(moves))
+
+
+def _is_over(record: StepStatus | None) -> bool:
+    return record is not None and record.state in FINAL_STATES
+
+
+def _takes_room(before: StepStatus, moved: Moved) -> bool:
+    """Whether a move put a pod into flight, or is about to: its pod is being prepared."""
+    starts = moved.record.state in IN_FLIGHT_STATES or bool(moved.preparations)
+    return starts and before.state not in IN_FLIGHT_STATES
+
+
+def _may_move(run: AgentRun, record: StepStatus, *, ready: bool, room: int, ending: bool) -> bool:
+    """Whether a step is looked at: it is in flight, or may begin, or is being ended."""
+    if record.state in FINAL_STATES:
+        return False
+    if record.state in IN_FLIGHT_STATES:
+        return True
+    if ending:
+        return record.state is not StepState.PENDING
+    if run.spec.desired_state == "Paused":
+        return False
+    return ready and (room > 0 or record.state is StepState.IN_DOUBT)

@@ -1,0 +1,66 @@
+"""JSON Schema (draft 2020-12) for what goes into a tool and comes out of it.
+
+Patterns are matched in linear time and references stay inside the schema. What could still take long (references
+that multiply, large values) is asked of the shell, which validates it where it can be stopped.
+"""
+
+import json
+from functools import lru_cache
+from typing import Any, Final
+
+from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
+
+from agentruns.core.observed import Observed, Validation
+
+MAX_BYTES: Final = 65_536
+CHEAP: Final = 4_000_000
+"""Bytes of schema times bytes of value: about a millisecond of work."""
+_PATTERN_SIZE: Final = 1 << 18
+_MULTIPLIERS: Final = ("$ref", "$dynamicRef", "uniqueItems", "unevaluatedProperties", "unevaluatedItems")
+_SHOWN: Final = 3
+
+
+class SchemaError(ValueError):
+    """A schema that does not compile; the message says where."""
+
+
+def check(schema: dict[str, Any]) -> None:
+    """Raises SchemaError unless the schema compiles, is of a bearable size and refers to nothing outside itself."""
+    _validator(json.dumps(schema, sort_keys=True))
+
+
+def problems(schema: dict[str, Any], value: Any, seen: Observed) -> str:
+    """What is wrong with a value, naming fields and never their contents; empty if nothing is."""
+    schema_text, value_text = json.dumps(schema, sort_keys=True), json.dumps(value)
+    multiplies = any(f'"{keyword}"' in schema_text for keyword in _MULTIPLIERS)
+    if not multiplies and len(schema_text) * len(value_text) <= CHEAP:
+        return validated(schema_text, value)
+    return str(seen.answer(Validation(schema_text, value_text)))
+
+
+def validated(schema_text: str, value: Any) -> str:
+    """What is wrong with a value, computed here and now, however long it takes; empty if nothing is."""
+    found = []
+    for error in _validator(schema_text).iter_errors(value):
+        found.append(_sentence(error))
+        if len(found) == _SHOWN:
+            break
+    return "; ".join(found)
+
+
+@lru_cache(maxsize=512)
+def _validator(schema_text: str) -> Draft202012Validator:
+    if len(schema_text) > MAX_BYTES:
+        raise SchemaError(f"is longer than {MAX_BYTES} bytes")
+    options = RegexOptions(size_limit=_PATTERN_SIZE, dfa_size_limit=_PATTERN_SIZE)
+    try:
+        return Draft202012Validator(
+            json.loads(schema_text), offline=True, pattern_options=options, mask="the value", validate_formats=False
+        )
+    except (ValidationError, ValueError) as error:
+        raise SchemaError(str(error).splitlines()[0]) from error
+
+
+def _sentence(error: ValidationError) -> str:
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
+    return f"{place.lstrip('.')}: {error.message}" if place else error.message

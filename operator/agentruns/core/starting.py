@@ -1,0 +1,98 @@
+"""Starting an attempt: its pod is prepared behind a gate, then recorded, then let go. Only a recorded UID may start."""
+
+from datetime import timedelta
+from typing import Final
+
+from agentruns.core.actions import Create, DeletePod, Ungate
+from agentruns.core.attempts import START_WINDOW
+from agentruns.core.look import MESSAGE_LENGTH, Look, Moved
+from agentruns.core.network import policies_for
+from agentruns.core.observed import PodSeen, Refusal
+from agentruns.core.pods import Attempt, attempt_pod_name, sandbox_pod
+from agentruns.core.resources import StepState, StepStatus
+
+RETRY_REFUSED: Final = timedelta(seconds=10)
+
+
+def started(look: Look, attempt: Attempt) -> Moved:
+    """The attempt's pod recorded and to be let go, or what must be created before it can be."""
+    missing = tuple(
+        Create(policy)
+        for policy in policies_for(look.run.metadata.namespace, look.tool, look.pinned.revision)
+        if policy["metadata"]["name"] not in look.seen.policies
+    )
+    name = attempt_pod_name(look.run, attempt)
+    if refusal := look.seen.refusals.get(name):
+        return _refused(look, refusal)
+    pod = next((pod for pod in look.seen.pods.values() if pod.name == name), None)
+    if pod is None:
+        manifest = sandbox_pod(look.run, attempt, look.seen.now + START_WINDOW, look.seen.sandbox)
+        return Moved(look.record, preparations=(*missing, Create(manifest)))
+    if missing:
+        return Moved(look.record, preparations=missing)
+    if not _fits(pod, look, attempt):
+        return _cleared(look, pod)
+    return Moved(_prepared(look, attempt, pod), actions=(Ungate(pod.name, pod.uid),))
+
+
+def _prepared(look: Look, attempt: Attempt, pod: PodSeen) -> StepStatus:
+    update = {
+        "state": StepState.PREPARED,
+        "reason": "Prepared",
+        "message": "",
+        "attempt": attempt.number,
+        "idempotency_key": attempt.idempotency_key,
+        "input_digest": attempt.input_digest,
+        "pod": pod.name,
+        "pod_uid": pod.uid,
+        "image": "",
+        "started_at": look.record.started_at or look.seen.now,
+        "next_attempt_at": None,
+    }
+    return look.record.model_copy(update=update)
+
+
+def _fits(pod: PodSeen, look: Look, attempt: Attempt) -> bool:
+    """Whether a pod that nobody recorded yet is the one this attempt would make now."""
+    return (
+        pod.gated
+        and not pod.deleting
+        and pod.owner_uid == look.run.metadata.uid
+        and pod.input_digest == attempt.input_digest
+        and pod.attempt == attempt.number
+        and pod.not_after > look.seen.now + START_WINDOW / 2
+    )
+
+
+def _cleared(look: Look, pod: PodSeen) -> Moved:
+    """A pod in the way: one that is still gated cannot have done anything and goes; any other is a person's matter."""
+    if pod.deleting and not pod.node:
+        return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
+    if pod.gated:
+        return Moved(look.record, preparations=(DeletePod(pod.name, pod.uid, pod.resource_version),))
+    message = f"pod {pod.name} was started by somebody else; what it did is not known"
+    return Moved(look.recording(state=StepState.IN_DOUBT, reason="ForeignPod", message=message).record)
+
+
+def _refused(look: Look, refusal: Refusal) -> Moved:
+    """The API server's no to a pod: a quota is waited for, anything else is the author's to mend."""
+    if not refusal.for_now:
+        return Moved(look.failed("InvalidSpec", f"the API server refused the pod: {refusal.message}"))
+    again = look.seen.now + RETRY_REFUSED
+    waiting = look.recording(
+        state=StepState.WAITING,
+        reason="QuotaExceeded",
+        message=refusal.message[:MESSAGE_LENGTH],
+        attempt=max(look.record.attempt, 1) - 1,
+        next_attempt_at=again,
+    )
+    return Moved(waiting.record, wake_at=again)
+
+
+def waited(look: Look) -> Moved:
+    """A step between two attempts, until its time has come."""
+    due = look.record.next_attempt_at
+    if due is not None and look.seen.now < due:
+        return Moved(look.record, wake_at=due)
+    following = look.recording(attempt=look.record.attempt + 1)
+    return started(following, following.attempt())

@@ -1,0 +1,50 @@
+"""What `kubectl get` answers from where the steps stand: progress, what is waited for, active time, conditions."""
+
+from datetime import datetime
+from typing import Final
+
+from agentruns.core.conditions import conditions
+from agentruns.core.limits import active_time
+from agentruns.core.resources import FINAL_PHASES, FINAL_STATES, AgentRun, Phase, RunStatus, StepState, WaitingFor
+
+_ACTIVE: Final = frozenset({Phase.PENDING, Phase.RUNNING})
+_ASKED: Final = frozenset({StepState.AWAITING_APPROVAL, StepState.IN_DOUBT})
+MESSAGE_LENGTH: Final = 2048
+
+
+def summarised(run: AgentRun, status: RunStatus, now: datetime) -> RunStatus:
+    """The status with everything filled in that follows from its phase, its reason and its steps."""
+    waiting_for = _waiting_for(status)
+    over = sum(record.state in FINAL_STATES for record in status.steps)
+    update = {
+        "observed_generation": run.metadata.generation,
+        "message": status.message[:MESSAGE_LENGTH],
+        "progress": f"{over}/{len(run.spec.steps)}",
+        "waiting_for": waiting_for,
+        "waiting": _in_few_words(waiting_for),
+        **_activity(status, now),
+    }
+    filled = status.model_copy(update=update)
+    return filled.model_copy(update={"conditions": conditions(filled, run.metadata.generation, now)})
+
+
+def _waiting_for(status: RunStatus) -> tuple[WaitingFor, ...]:
+    if status.phase in FINAL_PHASES:
+        return ()
+    asked = [it for it in status.steps if it.state in _ASKED and it.approval]
+    return tuple(WaitingFor(kind="Approval", name=it.approval, step=it.name) for it in asked[:10])
+
+
+def _in_few_words(waiting_for: tuple[WaitingFor, ...]) -> str:
+    if not waiting_for:
+        return ""
+    more = f" +{len(waiting_for) - 1}" if len(waiting_for) > 1 else ""
+    return f"{waiting_for[0].kind}/{waiting_for[0].name}{more}"
+
+
+def _activity(status: RunStatus, now: datetime) -> dict[str, object]:
+    """Active time, written only when it starts or stops to count, so that nothing ticks."""
+    active = status.phase in _ACTIVE and status.started_at is not None
+    if active:
+        return {"active_since": status.active_since or now}
+    return {"active_since": None, "active_seconds": int(active_time(status, now).total_seconds())}

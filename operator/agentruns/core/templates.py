@@ -1,0 +1,92 @@
+"""Strings of a spec with `${...}` in them. Only what a person wrote in `spec` is a template, and only once."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from agentruns.core.expressions import Expression, compiled
+from agentruns.core.lexing import ExpressionError, tokens
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a template: an expression's source, or a text to carry as it is."""
+
+    text: str
+    is_expression: bool
+
+
+@lru_cache(maxsize=4096)
+def parts(text: str) -> tuple[Part, ...]:
+    """A template taken apart; `$${` is a literal `${`. ExpressionError if an expression is not closed."""
+    found: list[Part] = []
+    literal, rest = "", text
+    while (start := rest.find("${")) >= 0:
+        if start > 0 and rest[start - 1] == "$":
+            literal, rest = literal + rest[: start - 1] + "${", rest[start + 2 :]
+            continue
+        expression, after = _closed(rest[start + 2 :])
+        found += [Part(literal + rest[:start], False), Part(expression, True)]
+        literal, rest = "", after
+    found.append(Part(literal + rest, False))
+    return tuple(part for part in found if part.text or part.is_expression)
+
+
+def _closed(text: str) -> tuple[str, str]:
+    """The expression up to the brace that closes it, and what follows; braces in strings do not count."""
+    depth, position = 0, 0
+    for _, token in tokens(text):
+        if token == "}" and depth == 0:
+            return text[:position].strip(), text[position + 1 :]
+        depth += {"{": 1, "}": -1}.get(token, 0)
+        position += len(token)
+    raise ExpressionError("a `${` is not closed; write `$${` for the two characters themselves")
+
+
+def expressions_in(value: Any, path: str) -> Iterator[tuple[str, Expression]]:
+    """Every expression in a value's strings, with the path of the field; ExpressionError where one does not compile."""
+    for place, text in _strings(value, path):
+        try:
+            for part in parts(text):
+                if part.is_expression:
+                    yield place, compiled(part.text)
+        except ExpressionError as error:
+            raise ExpressionError(f"{place}: {error}") from error
+
+
+def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strings(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _strings(item, f"{path}[{index}]")
+
+
+def expanded(value: Any, path: str, evaluate: Callable[[str], Any]) -> Any:
+    """The value with its templates replaced; one that is a single expression keeps the type of its value."""
+    if isinstance(value, dict):
+        return {key: expanded(item, f"{path}.{key}", evaluate) for key, item in value.items()}
+    if isinstance(value, list):
+        return [expanded(item, f"{path}[{index}]", evaluate) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    try:
+        return _filled(parts(value), evaluate)
+    except ExpressionError as error:
+        raise ExpressionError(f"{path}: {error}") from error
+
+
+def _filled(pieces: tuple[Part, ...], evaluate: Callable[[str], Any]) -> Any:
+    if len(pieces) == 1 and pieces[0].is_expression:
+        return evaluate(pieces[0].text)
+    return "".join(_text(evaluate(piece.text)) if piece.is_expression else piece.text for piece in pieces)
+
+
+def _text(value: Any) -> str:
+    """A value inside a longer string: strings as they are, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

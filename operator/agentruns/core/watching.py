@@ -1,0 +1,121 @@
+"""An attempt underway: let go, waited for, stopped in time, and concluded."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from agentruns.core import outputs
+from agentruns.core.actions import DeletePod, StopPod, Ungate
+from agentruns.core.attempts import GRACE, Ended, Next, Outcome, Underway, backoff, examined, follows
+from agentruns.core.look import MESSAGE_LENGTH, Look, Moved
+from agentruns.core.observed import PodSeen
+from agentruns.core.resources import StepState, StepStatus
+
+QUIET_START: Final = timedelta(seconds=2)
+"""A pod that runs longer than this is recorded as Running; a shorter one needs no write for it."""
+PATIENCE: Final = timedelta(seconds=30)
+"""How long to wait for a pod to follow an order before giving it again."""
+HARD_END: Final = timedelta(seconds=60) + GRACE
+"""How long after its timeout a pod has ended for certain, unless its node is lost: the kubelet ends it by itself."""
+
+
+def watched(look: Look) -> Moved:
+    """A step whose pod is recorded, one look further."""
+    found = examined(look.record, look.seen)
+    match found:
+        case Underway():
+            return _underway(look, found)
+        case Ended():
+            next_ = follows(look.tool.effect, found.outcome)
+            return _after(look, found, next_) if found.closed or next_ is Next.SUCCEED else _closing(look)
+
+
+def stopped(look: Look) -> Moved:
+    """A step whose pod is recorded, in a run that is being ended: never let go, stopped, and concluded."""
+    found = examined(look.record, look.seen)
+    if isinstance(found, Ended) and (found.closed or found.outcome is Outcome.SUCCEEDED):
+        return _after(look, found, follows(look.tool.effect, found.outcome))
+    pod = look.pod
+    if pod is None:
+        return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
+    return Moved(look.record, actions=(_end_of(pod),), wake_at=look.seen.now + PATIENCE)
+
+
+def _end_of(pod: PodSeen) -> StopPod | DeletePod:
+    """How a pod is ended: deleted as long as no node has it, stopped by its kubelet afterwards."""
+    return StopPod(pod.name, pod.uid) if pod.node else DeletePod(pod.name, pod.uid, pod.resource_version)
+
+
+def _underway(look: Look, found: Underway) -> Moved:
+    pod = look.pod
+    if pod is None:
+        return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
+    if pod.gated and not pod.deleting:
+        return Moved(look.record, actions=(Ungate(pod.name, pod.uid),), wake_at=look.seen.now + PATIENCE)
+    if pod.started_at is None:
+        return _unbegun(look, found, pod)
+    return _running(look, pod, pod.started_at)
+
+
+def _running(look: Look, pod: PodSeen, started_at: datetime) -> Moved:
+    """A pod that runs: recorded as such if it takes a while, stopped at its timeout."""
+    now, deadline = look.seen.now, started_at + look.timeout
+    if now >= deadline + HARD_END and follows(look.tool.effect, Outcome.UNKNOWN) is Next.ASK:
+        message = f"pod {pod.name} did not answer to being stopped; its node {pod.node} may be lost"
+        return _after(look, Ended(Outcome.UNKNOWN, False, "NodeLost", message), Next.ASK)
+    if now >= deadline:
+        return Moved(_as_running(look, pod), actions=(StopPod(pod.name, pod.uid),), wake_at=now + PATIENCE)
+    if now < started_at + QUIET_START:
+        return Moved(look.record, wake_at=min(started_at + QUIET_START, deadline))
+    return Moved(_as_running(look, pod), wake_at=deadline)
+
+
+def _as_running(look: Look, pod: PodSeen) -> StepStatus:
+    return look.recording(state=StepState.RUNNING, reason="Running", message="", image=pod.image).record
+
+
+def _unbegun(look: Look, found: Underway, pod: PodSeen) -> Moved:
+    """A pod let go that has not begun: said why, and given up when its time to begin has passed."""
+    if look.seen.now < pod.not_after:
+        record = look.recording(reason="NotStarted", message=found.stuck).record if found.stuck else look.record
+        return Moved(record, wake_at=pod.not_after)
+    if pod.deleting:
+        return Moved(look.record, wake_at=look.seen.now + PATIENCE)
+    return Moved(look.record, actions=(_end_of(pod),), wake_at=look.seen.now + PATIENCE)
+
+
+def _closing(look: Look) -> Moved:
+    """An attempt with an outcome whose process has not ended; what follows must wait for that."""
+    pod, result = look.pod, look.seen.results.get(look.record.pod_uid)
+    if pod is None or result is None:
+        return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
+    if look.seen.now < result.at + GRACE:
+        return Moved(look.record, wake_at=result.at + GRACE)
+    return Moved(look.record, actions=(StopPod(pod.name, pod.uid),), wake_at=look.seen.now + PATIENCE)
+
+
+def _after(look: Look, ended: Ended, following: Next) -> Moved:
+    """What follows from an attempt that has an outcome."""
+    look = look.recording(image=look.pod.image if look.pod else look.record.image)
+    match following:
+        case Next.SUCCEED:
+            return outputs.settled(look, ended.result.output if ended.result else None)
+        case Next.FAIL:
+            done = " (the effect may have been done)" if ended.outcome is Outcome.INVALID_RESULT else ""
+            return Moved(look.failed(ended.reason, f"{ended.message}{done}"))
+        case Next.RETRY:
+            return _again(look, ended)
+        case Next.ASK:
+            message = ended.message[:MESSAGE_LENGTH]
+            return Moved(look.recording(state=StepState.IN_DOUBT, reason=ended.reason, message=message).record)
+
+
+def _again(look: Look, ended: Ended) -> Moved:
+    attempts = look.tool.retry.attempts
+    if look.record.attempt >= attempts:
+        said = f"attempt {look.record.attempt} of {attempts}: {ended.message}"
+        return Moved(look.failed("RetriesExhausted", said))
+    asked = ended.result.retry_after if ended.result else None
+    due = look.seen.now + backoff(look.tool.retry, look.record.attempt, look.seen.jitter, asked)
+    message = ended.message[:MESSAGE_LENGTH]
+    waiting = look.recording(state=StepState.WAITING, reason=ended.reason, message=message, next_attempt_at=due)
+    return Moved(waiting.record, wake_at=due)

@@ -1,0 +1,64 @@
+"""kopf's events, turned into what is known and what is looked at next. The only module that knows kopf."""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+import kopf
+
+from agentruns.core.naming import GROUP, LABEL_MANAGED_BY, LABEL_RUN_UID, MANAGER, VERSION
+from agentruns.store import Store
+
+WATCH_SECONDS: Final = 300
+CONNECT_SECONDS: Final = 10
+
+log = logging.getLogger(__name__)
+
+
+def register(registry: kopf.OperatorRegistry, store: Store) -> None:
+    """Has every object that this operator reads taken into the store, and nothing else done."""
+    kopf.on.login(registry=registry)(_login)
+    _watch(registry, store, "AgentRun", (GROUP, VERSION, "agentruns"))
+    _watch(registry, store, "Tool", (GROUP, VERSION, "tools"))
+    _watch(registry, store, "Approval", (GROUP, VERSION, "approvals"))
+    _watch(registry, store, "Pod", ("", "v1", "pods"))
+    _watch(registry, store, "NetworkPolicy", ("networking.k8s.io", "v1", "networkpolicies"))
+
+
+def _watch(registry: kopf.OperatorRegistry, store: Store, kind: str, resource: tuple[str, str, str]) -> None:
+    @kopf.on.event(*resource, registry=registry, id=f"take-{resource[2]}")
+    async def taken(event: kopf.RawEvent, **_: Any) -> None:
+        store.take(kind, dict(event["object"]), gone=event["type"] == "DELETED")
+
+
+def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """The credentials of this pod's service account, or of KUBECONFIG outside a cluster."""
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+def configure(settings: kopf.OperatorSettings) -> None:
+    """Watching that ends by itself, narrow selectors, and none of kopf's own Events and annotations."""
+    settings.watching.server_timeout = WATCH_SECONDS
+    settings.watching.client_timeout = WATCH_SECONDS + 60
+    settings.watching.connect_timeout = CONNECT_SECONDS
+    settings.watching.label_selectors["pods"] = LABEL_RUN_UID
+    settings.watching.label_selectors["networking.k8s.io", "networkpolicies"] = f"{LABEL_MANAGED_BY}={MANAGER}"
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.peering.standalone = True
+    settings.queueing.idle_timeout = 1
+
+
+async def watch(store: Store, namespaces: tuple[str, ...], stop: asyncio.Event) -> None:
+    """Watches until it is told to stop, by the event or by a signal."""
+    registry = kopf.OperatorRegistry()
+    settings = kopf.OperatorSettings()
+    register(registry, store)
+    configure(settings)
+    await kopf.operator(
+        registry=registry,
+        settings=settings,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+    )

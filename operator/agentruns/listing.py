@@ -1,0 +1,40 @@
+"""Lists everything this operator reads, so that the store knows what is there and forgets what is not.
+
+Watching alone never says that something vanished while nobody watched. Nothing is decided before the first listing.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+from agentruns.cluster import APPROVALS, PODS, POLICIES, RUNS, TOOLS, ApiError, Cluster, Resource
+from agentruns.core.naming import LABEL_MANAGED_BY, LABEL_RUN_UID, MANAGER
+from agentruns.store import Store
+
+EVERY_SECONDS: Final = 300.0
+
+_SELECTORS: Final = {PODS: LABEL_RUN_UID, POLICIES: f"{LABEL_MANAGED_BY}={MANAGER}"}
+
+log = logging.getLogger(__name__)
+
+
+async def list_everything(cluster: Cluster, store: Store, namespaces: tuple[str, ...]) -> None:
+    """Replaces what the store knows by what the API server has, kind by kind."""
+    for resource in (TOOLS, POLICIES, PODS, APPROVALS, RUNS):
+        for namespace in namespaces or (None,):
+            await _list(cluster, store, resource, namespace)
+
+
+async def _list(cluster: Cluster, store: Store, resource: Resource, namespace: str | None) -> None:
+    listed = await cluster.list_all(resource, namespace, _SELECTORS.get(resource, ""))
+    store.take_list(resource.kind, namespace, listed["items"], int(listed["metadata"]["resourceVersion"]))
+
+
+async def keep_listing(cluster: Cluster, store: Store, namespaces: tuple[str, ...]) -> None:
+    """Lists everything from time to time, until it is cancelled."""
+    while True:
+        await asyncio.sleep(EVERY_SECONDS)
+        try:
+            await list_everything(cluster, store, namespaces)
+        except (ApiError, OSError, TimeoutError) as error:
+            log.warning("could not list: %s", error)

@@ -1,0 +1,120 @@
+"""A keyed work queue: one pass per key at a time, coalesced, with delayed wake-ups and back-off."""
+
+import asyncio
+import heapq
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Final
+
+from agentruns import metrics
+
+Key = tuple[str, str]
+"""Namespace and name of a run."""
+
+FIRST_BACKOFF: Final = 0.1
+MAX_BACKOFF: Final = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class Queue:
+    """Hands keys to a coroutine. Adding a key that waits is free; one that is being worked on is worked on again."""
+
+    def __init__(self, work: Callable[[Key], Awaitable[float | None]], workers: int = 32) -> None:
+        """`work` returns after how many seconds to look at its key again, or None."""
+        self._work, self._workers = work, workers
+        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._waiting: set[Key] = set()
+        self._busy: set[Key] = set()
+        self._again: set[Key] = set()
+        self._due: dict[Key, float] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._order = count()
+        self._timer: asyncio.TimerHandle | None = None
+        self._failures: dict[Key, int] = {}
+        self._progress = time.monotonic()
+
+    def add(self, key: Key) -> None:
+        """The key is worked on as soon as a worker is free."""
+        if key in self._busy:
+            self._again.add(key)
+        elif key not in self._waiting:
+            if not self._waiting:
+                self._progress = time.monotonic()
+            self._waiting.add(key)
+            self._ready.put_nowait(key)
+            metrics.QUEUE_DEPTH.set(len(self._waiting))
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when (monotonic seconds) keys wait without any pass having ended; None if none waits."""
+        return self._progress if self._waiting else None
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """The key is worked on after a while, or earlier if it is added before; the earliest wish counts."""
+        due = asyncio.get_running_loop().time() + max(seconds, 0)
+        if due >= self._due.get(key, float("inf")):
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, next(self._order), key))
+        self._set_timer()
+
+    async def run(self) -> None:
+        """Works until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._workers):
+                group.create_task(self._worker())
+
+    async def _worker(self) -> None:
+        while True:
+            key = await self._ready.get()
+            self._waiting.discard(key)
+            self._busy.add(key)
+            self._due.pop(key, None)
+            metrics.QUEUE_DEPTH.set(len(self._waiting))
+            try:
+                await self._pass(key)
+            finally:
+                self._busy.discard(key)
+                self._progress = time.monotonic()
+            if key in self._again:
+                self._again.discard(key)
+                self.add(key)
+
+    async def _pass(self, key: Key) -> None:
+        """One piece of work; whatever goes wrong is logged, counted, and tried again later and later."""
+        try:
+            again = await self._work(key)
+        except Exception as error:
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            delay = min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 16), MAX_BACKOFF) * random.uniform(0.5, 1)
+            metrics.PASS_ERRORS.inc()
+            log.warning("pass failed, again in %.1f s: %s", delay, error, extra=_fields(key), exc_info=failures == 3)
+            self.add_after(key, delay)
+            return
+        self._failures.pop(key, None)
+        if again is not None:
+            self.add_after(key, again)
+
+    def _set_timer(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(self._heap[0][0], self._wake) if self._heap else None
+
+    def _wake(self) -> None:
+        """Adds every key whose time has come; an entry that an earlier wish replaced is passed over."""
+        now = asyncio.get_running_loop().time()
+        while self._heap and self._heap[0][0] <= now:
+            due, _, key = heapq.heappop(self._heap)
+            if self._due.get(key) == due:
+                del self._due[key]
+                self.add(key)
+        self._set_timer()
+
+
+def _fields(key: Key) -> dict[str, str]:
+    return {"namespace": key[0], "run": key[1]}

@@ -1,0 +1,70 @@
+"""Follows the logs of running sandboxes for their result lines, and reads the logs of finished ones to the end."""
+
+import asyncio
+import logging
+from typing import Final
+
+from agentruns.clock import utc_now
+from agentruns.cluster import ApiError, Cluster
+from agentruns.core.naming import SANDBOX_CONTAINER
+from agentruns.core.observed import NoResult, PodSeen, ToolResult
+from agentruns.core.result_lines import ResultReader, from_termination
+from agentruns.store import Store
+
+PIECE: Final = 65_536
+MAX_FOLLOWED: Final = 256
+"""Log streams that are held open at once; further pods are read when they have ended."""
+
+log = logging.getLogger(__name__)
+
+
+class Followers:
+    """One task for each running pod whose result is not known; none for a pod that waits for anything."""
+
+    def __init__(self, cluster: Cluster, store: Store) -> None:
+        self._cluster, self._store = cluster, store
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def follow(self, namespace: str, run_uid: str, pods: list[PodSeen]) -> None:
+        """Sees to it that the logs of these pods are being followed; pods already followed are left as they are."""
+        for pod in pods:
+            if pod.uid not in self._tasks and len(self._tasks) < MAX_FOLLOWED:
+                self._tasks[pod.uid] = asyncio.create_task(self._follow(namespace, run_uid, pod))
+
+    async def _follow(self, namespace: str, run_uid: str, pod: PodSeen) -> None:
+        """Reads until the result line, or the end of the stream, which by itself means nothing."""
+        reader = ResultReader(pod.uid)
+        try:
+            async with self._cluster.pod_log(namespace, pod.name, SANDBOX_CONTAINER, follow=True) as stream:
+                while data := await stream.read(PIECE):
+                    if result := reader.feed(data, utc_now()):
+                        self._store.take_result(run_uid, pod.uid, result)
+                        return
+        except Exception as error:  # a stream that breaks is no news: the log is read again when the pod has ended
+            log.debug("log stream of pod %s broke: %s", pod.uid, error)
+        finally:
+            del self._tasks[pod.uid]
+
+    async def close(self) -> None:
+        """Ends every stream."""
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+
+async def final_result(cluster: Cluster, namespace: str, pod: PodSeen) -> ToolResult | NoResult:
+    """What a finished pod said: its whole log first, its termination message where that holds no result."""
+    reader, complete = ResultReader(pod.uid), True
+    try:
+        async with cluster.pod_log(namespace, pod.name, SANDBOX_CONTAINER, follow=False) as stream:
+            while data := await stream.read(PIECE):
+                if result := reader.feed(data, utc_now()):
+                    return result
+            if result := reader.feed(b"\n", utc_now()):
+                return result
+    except ApiError as error:
+        if error.status not in (400, 404):
+            raise
+        complete = False
+    message = pod.end.message if pod.end else ""
+    return from_termination(message, pod.uid, complete=complete, now=utc_now())
