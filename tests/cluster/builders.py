@@ -30,8 +30,8 @@ class Builder(Protocol):
     def python(self) -> str:
         """The version of the base image's Python."""
 
-    def build(self, name: str, containerfile: Path, context: Path, archive: Path) -> None:
-        """Builds an image and writes it to a docker-archive file."""
+    def build(self, name: str, context: Path, archive: Path) -> None:
+        """Builds an image from a folder with a Containerfile, and writes it to a docker-archive file."""
 
 
 def chosen() -> Builder:
@@ -70,10 +70,20 @@ class Docker:
     base: str = _DOCKER_BASE
     python: str = "3.13"
 
-    def build(self, name: str, containerfile: Path, context: Path, archive: Path) -> None:
-        """Builds an image and writes it to a docker-archive file."""
-        files: Command = ["--file", containerfile, "--build-arg", f"BASE={_DOCKER_BASE}"]
-        run_long(f"building {name}", ["docker", "build", *files, "--tag", name, context], _log(name))
+    def build(self, name: str, context: Path, archive: Path) -> None:
+        """Builds an image from a folder with a Containerfile, and writes it to a docker-archive file."""
+        command = [
+            "docker",
+            "build",
+            "--file",
+            "Containerfile",
+            "--build-arg",
+            f"BASE={_DOCKER_BASE}",
+            "--tag",
+            name,
+            ".",
+        ]
+        run_long(f"building {name}", command, _log(name), cwd=context)
         partial = archive.with_suffix(".partial")
         output(["docker", "save", "--output", partial, name])
         partial.rename(archive)
@@ -86,13 +96,13 @@ class Buildah:
     base: str = f"{_DEBIAN}: {_DEBIAN_PACKAGES}"
     python: str = "3.11"
 
-    def build(self, name: str, containerfile: Path, context: Path, archive: Path) -> None:
-        """Builds an image and writes it to a docker-archive file."""
-        if "BASE" in containerfile.read_text():
+    def build(self, name: str, context: Path, archive: Path) -> None:
+        """Builds an image from a folder with a Containerfile, and writes it to a docker-archive file."""
+        if "BASE" in (context / "Containerfile").read_text():
             _make_debian_base()
-        files: Command = ["--file", containerfile, "--build-arg", f"BASE={_DEBIAN_BASE}", "--pull-never"]
-        command = _buildah("bud", "--isolation", "chroot", "--timestamp", "0", *files, "--tag", name, context)
-        run_long(f"building {name}", command, _log(name))
+        plainly = ("--isolation", "chroot", "--timestamp", "0", "--pull-never")
+        files = ("--file", "Containerfile", "--build-arg", f"BASE={_DEBIAN_BASE}", "--tag", name, ".")
+        run_long(f"building {name}", _buildah("bud", *plainly, *files), _log(name), cwd=context)
         partial = archive.with_suffix(".partial")
         partial.unlink(missing_ok=True)
         output(_buildah("push", "--quiet", name, f"docker-archive:{partial}:{name}"))

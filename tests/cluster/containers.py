@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.cluster import builders, images, processes
+from tests.cluster import builders, cgroups, images, processes
 from tests.cluster.console import output
 from tests.cluster.network import CNI_CONFIG, CNI_PLUGINS
 from tests.cluster.places import CONTAINERD_SOCKET, DATA, RUN
@@ -60,9 +60,8 @@ def ctr() -> list[str | Path]:
 
 
 def kill_all() -> None:
-    """Ends every container of this containerd, whether it runs or not: the shims that hold them, and what they hold."""
-    shims = processes.by_argument(str(CONTAINERD_SOCKET))
-    processes.kill(shims.union(*map(processes.descendants, shims)))
+    """Ends every container, and the shims that hold them, whether containerd runs or not."""
+    processes.kill(cgroups.members() | processes.by_argument(str(CONTAINERD_SOCKET)))
 
 
 def _compile_pause(folder: Path, _: builders.Builder) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,10 +11,9 @@ from pathlib import Path
 
 from tests.cluster import builders, toolchain
 from tests.cluster.console import ClusterError, Command, output, say
-from tests.cluster.places import CHECKOUT, CLUSTER
+from tests.cluster.places import CHECKOUT, CLUSTER, LOADED
 
 ARCHIVES = CLUSTER / "images"
-LOADED = CLUSTER / "images.json"
 _IDENTITY = "agentrun.dev/configuration"
 
 
@@ -40,8 +40,9 @@ def archive(image: Image, builder: builders.Builder) -> Path:
     if not file.exists():
         ARCHIVES.mkdir(parents=True, exist_ok=True)
         with builders.context(short) as folder:
+            shutil.copy(image.containerfile, folder / "Containerfile")
             image.fill(folder, builder)
-            builder.build(image.name, image.containerfile, folder, file)
+            builder.build(image.name, folder, file)
         for older in set(ARCHIVES.glob(f"{short}-*.tar")) - {file}:
             older.unlink()
     return file

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.cluster import toolchain
 from tests.cluster.console import ClusterError, output, run_long
-from tests.cluster.places import KUBECONFIG, LOGS
+from tests.cluster.places import KUBECONFIG, LOADED, LOGS
 
 IMAGE_VARIABLE = "AGENTRUN_KIND_IMAGE"
 _NAME = "agentruns"
@@ -27,7 +27,8 @@ def up() -> None:
 def down() -> None:
     """Deletes the cluster."""
     output([toolchain.kind(), "delete", "cluster", *_which()])
-    KUBECONFIG.unlink(missing_ok=True)
+    for file in (KUBECONFIG, LOADED):
+        file.unlink(missing_ok=True)
 
 
 def status() -> str:

@@ -1,11 +1,12 @@
 """What a cluster leaves on the machine, and its removal, also after a run that was killed."""
 
+import shlex
 import shutil
 from pathlib import Path
 
-from tests.cluster import containers, network, processes
+from tests.cluster import cgroups, containers, network, processes
 from tests.cluster.console import ClusterError, output, say
-from tests.cluster.places import CHECKOUT, KUBECONFIG, LOCAL, OWNER, RUN
+from tests.cluster.places import CHECKOUT, KUBECONFIG, LOADED, LOCAL, OWNER, RUN
 
 
 def expect_no_other_owner() -> None:
@@ -14,7 +15,7 @@ def expect_no_other_owner() -> None:
     if owner != CHECKOUT and (owner / "tests" / "cluster").is_dir() and any(processes.recorded().values()):
         raise ClusterError(
             f"a cluster of {owner} runs on this machine, and there is room for one. "
-            f"Stop it with: cd {owner} && python3 -m tests.cluster down"
+            f"Stop it with: cd {shlex.quote(str(owner))} && python3 -m tests.cluster down"
         )
 
 
@@ -24,10 +25,12 @@ def clear() -> None:
         say("stopping the cluster, or what is left of one")
         _stop_processes()
         network.clear()
+        cgroups.clear()
         _unmount_all()
         shutil.rmtree(RUN)
     shutil.rmtree(LOCAL, ignore_errors=True)
-    KUBECONFIG.unlink(missing_ok=True)
+    for file in (KUBECONFIG, LOADED):
+        file.unlink(missing_ok=True)
 
 
 def _stop_processes() -> None:

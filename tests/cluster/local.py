@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.cluster import (
     apiserver,
     certificates,
+    cgroups,
     containers,
     control_plane,
     leftovers,
@@ -22,9 +23,9 @@ from tests.cluster.places import AUDIT_LOG, CHECKOUT, DATA, KUBECONFIG, LOCAL, O
 def up() -> None:
     """Leaves a healthy cluster running: the one that is there, or a new one."""
     _expect_root_on_linux()
+    leftovers.expect_no_other_owner()
     toolchain.packages()
     toolchain.kubernetes()
-    leftovers.expect_no_other_owner()
     if is_healthy():
         return
     leftovers.clear()
@@ -49,8 +50,9 @@ def is_healthy() -> bool:
 
 def status() -> str:
     """What runs, in a few lines."""
-    parts = [f"  {name}: {pid or 'has ended'}" for name, pid in processes.recorded().items()]
-    return "\n".join([f"local, Kubernetes {apiserver.version()}" if is_healthy() else "local, not healthy", *parts])
+    parts = [f"  {name}: {f'process {pid}' if pid else 'has ended'}" for name, pid in processes.recorded().items()]
+    health = f"Kubernetes {apiserver.version()}" if is_healthy() else "not healthy" if parts else "not up"
+    return "\n".join([f"local: {health}", *parts])
 
 
 def ctr() -> list[str | Path]:
@@ -83,6 +85,7 @@ def _start() -> None:
     say("starting the cluster")
     certificates.make()
     network.make()
+    cgroups.make()
     control_plane.start_etcd()
     control_plane.start_api_server()
     containers.start()

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.cluster import processes
+from tests.cluster import cgroups, processes
 from tests.cluster.certificates import CA, kubeconfig
 from tests.cluster.places import (
     BIN,
@@ -61,6 +61,7 @@ def _kubelet_config() -> dict[str, Any]:
         "clusterDomain": "cluster.local",
         # What a virtual machine without systemd, with cgroup v1 or with fewer capabilities would refuse.
         "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{cgroups.NAME}",
         "failCgroupV1": False,
         "failSwapOn": False,
         "enforceNodeAllocatable": [],

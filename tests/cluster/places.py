@@ -10,6 +10,7 @@ BIN = CLUSTER / "bin"
 LOGS = CLUSTER / "logs"
 KUBECONFIG = CLUSTER / "kubeconfig"
 AUDIT_LOG = CLUSTER / "audit.log"
+LOADED = CLUSTER / "images.json"
 LOCAL = CLUSTER / "local"
 
 # One local cluster a machine, whatever the checkout: its mark, its process ids and its sockets are here.

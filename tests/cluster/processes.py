@@ -79,17 +79,6 @@ def by_argument(argument: str) -> set[int]:
     return {pid for pid in _all_pids() if argument in _arguments(pid)}
 
 
-def descendants(pid: int) -> set[int]:
-    """The children of a process, their children, and so on."""
-    parents = {each: _parent(each) for each in _all_pids()}
-    found: set[int] = set()
-    newest = {pid}
-    while newest:
-        newest = {child for child, parent in parents.items() if parent in newest} - found
-        found |= newest
-    return found
-
-
 def expect_free(ports: Iterable[int]) -> None:
     """ClusterError, naming the process, if something listens on one of the ports."""
     for port in ports:
@@ -134,11 +123,6 @@ def _start_time(pid: int) -> int | None:
     """Clock ticks from boot to the process's start, nothing if it has ended: tells a reused id from the old one."""
     fields = _stat(pid)
     return int(fields[19]) if fields and fields[0] not in "ZX" else None
-
-
-def _parent(pid: int) -> int:
-    fields = _stat(pid)
-    return int(fields[1]) if fields else 0
 
 
 def _stat(pid: int) -> list[str]:

@@ -120,12 +120,11 @@ class TestProcesses:
         with pytest.raises(ClusterError, match=r"(?s)talker has ended.*the disk is full"):
             processes.wait_until("never", lambda: False, 10)
 
-    def test_the_children_of_children_are_found(self) -> None:
-        processes.start("parent", ["sh", "-c", "sh -c 'sleep 60; true'; true"])
-        pid = processes.recorded()["parent"]
-        assert pid is not None
-        until("parent, child and grandchild run", lambda: len(processes.descendants(pid)) == 2, 10)
-        processes.kill({pid} | processes.descendants(pid))
+    def test_one_is_found_by_an_argument(self) -> None:
+        processes.start("sleeper", ["sleep", "60.4711"])
+        assert processes.by_argument("60.4711") == {processes.recorded()["sleeper"]}
+        processes.stop_recorded()
+        assert processes.by_argument("60.4711") == set()
 
     def test_who_holds_a_port_is_named(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
@@ -201,9 +200,9 @@ def test_a_running_cluster_of_another_checkout_is_left_alone(tmp_path: Path, mon
 class _CountingBuilder(builders.Buildah):
     built = 0
 
-    def build(self, name: str, containerfile: Path, context: Path, archive: Path) -> None:
+    def build(self, name: str, context: Path, archive: Path) -> None:
         _CountingBuilder.built += 1
-        archive.write_text(f"{name} {containerfile} {context}")
+        archive.write_text(f"{name} {context}")
 
 
 def _archive(folder: Path, manifest: dict[str, object]) -> Path:
