@@ -28,8 +28,8 @@ class Image:
 
 
 def project_images() -> list[Image]:
-    """The operator's image, and one for each folder of sandbox-images/."""
-    return [_operator(), *map(_sandbox, sorted((CHECKOUT / "sandbox-images").glob("*/Containerfile")))]
+    """An image for each folder of sandbox-images/, and the operator's."""
+    return [*map(_sandbox, sorted((CHECKOUT / "sandbox-images").glob("*/Containerfile"))), _operator()]
 
 
 def archive(image: Image, builder: builders.Builder) -> Path:
