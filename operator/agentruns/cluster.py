@@ -82,7 +82,7 @@ class Cluster:
     async def connect(cls) -> Self:
         """The cluster of this pod's service account, or of KUBECONFIG outside a cluster."""
         configuration = client.Configuration()
-        configuration.retries = False
+        configuration.retries = None  # one retry layer: the queue
         configuration.connection_pool_maxsize = 100
         if Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():
             config.load_incluster_config(client_configuration=configuration)

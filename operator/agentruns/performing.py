@@ -114,15 +114,16 @@ class Performer:
     async def _patch_pod(self, name: str, uid: str, operations: list[dict[str, Any]]) -> None:
         """Patches the pod of this UID and no other. A patch that does not apply any more was done before."""
         test = {"op": "test", "path": "/metadata/uid", "value": uid}
+        before = self._store.pods(self._run.metadata.uid).get(uid)
         try:
             self._store.take("Pod", await self._cluster.patch(PODS, self._namespace, name, [test, *operations]))
         except ApiError as error:
-            if error.status == 404:
-                self._store.forget(uid)
-            elif error.status == 422:
-                await self._look_at_pod(name, uid)
-            else:
+            if error.status not in (404, 422):
                 raise
+            await self._look_at_pod(name, uid)
+            after = self._store.pods(self._run.metadata.uid).get(uid)
+            if error.status == 422 and after is not None and after == before:
+                raise  # it is just as it was looked at, so this is a refusal and not a patch done before
 
     async def _look_at_pod(self, name: str, uid: str) -> None:
         """Takes in a pod as it is now, or that it is gone."""

@@ -15,6 +15,7 @@ from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.naming import API_VERSION
 from agentruns.core.observed import Observed, Question, Refusal, Unanswered
 from agentruns.core.resources import IN_FLIGHT_STATES, AgentRun, RunStatus
+from agentruns.orphans import release_orphans
 from agentruns.performing import Performer, StaleError
 from agentruns.queue import Key
 from agentruns.results import Followers
@@ -44,6 +45,7 @@ async def reconcile(key: Key, app: App) -> float | None:
     """One pass over a run; returns after how many seconds to look again, or None to wait for news."""
     run = app.store.runs.get(key)
     if run is None:
+        await release_orphans(key, app.cluster, app.store)
         return None
     with metrics.PASS_SECONDS.time():
         again = await _pass(run, app)

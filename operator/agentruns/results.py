@@ -38,7 +38,7 @@ class Followers:
             async with self._cluster.pod_log(namespace, pod.name, SANDBOX_CONTAINER, follow=True) as stream:
                 while data := await stream.read(PIECE):
                     if result := reader.feed(data, utc_now()):
-                        self._store.take_result(run_uid, pod.uid, result)
+                        self._store.take_result(namespace, run_uid, pod.uid, result)
                         return
         except Exception as error:  # a stream that breaks is no news: the log is read again when the pod has ended
             log.debug("log stream of pod %s broke: %s", pod.uid, error)

@@ -47,7 +47,7 @@ class Store:
         metadata = body["metadata"]
         uid, version = metadata["uid"], int(metadata["resourceVersion"])
         known = self._known.get(uid)
-        if known is not None and version < known.version:
+        if known is not None and (version < known.version or (version == known.version and not gone)):
             return
         if gone:
             self._known.pop(uid, None)
@@ -81,10 +81,10 @@ class Store:
         """A pinned Tool is known to be stored."""
         self._revisions[namespace] = self._revisions.get(namespace, frozenset()) | {name}
 
-    def take_result(self, run_uid: str, pod_uid: str, result: ToolResult) -> None:
+    def take_result(self, namespace: str, run_uid: str, pod_uid: str, result: ToolResult) -> None:
         """A result line that a running pod has printed; the first one counts."""
         self._results.setdefault(pod_uid, result)
-        self._concerns(run_uid)
+        self._concerns(namespace, run_uid)
 
     def forget_results(self, pods: Iterable[str]) -> None:
         """These pods' results are recorded."""
@@ -116,12 +116,12 @@ class Store:
     def _put_pod(self, body: Body, *, gone: bool) -> None:
         run_uid, uid = _run_uid(body), body["metadata"]["uid"]
         _set(self._pods, run_uid, uid, None if gone else pod_seen(body))
-        self._concerns(run_uid)
+        self._concerns(body["metadata"]["namespace"], run_uid)
 
     def _put_approval(self, body: Body, *, gone: bool) -> None:
         run_uid, name = body["spec"]["runRef"]["uid"], body["metadata"]["name"]
         _set(self._approvals, run_uid, name, None if gone else Approval.model_validate(body))
-        self._concerns(run_uid)
+        self._concerns(body["metadata"]["namespace"], run_uid)
 
     def _put_tool(self, body: Body, *, gone: bool) -> None:
         """A Tool; the runs of its namespace that have not begun look again."""
@@ -139,9 +139,9 @@ class Store:
         known = self._policies.get(namespace, frozenset())
         self._policies[namespace] = known - {name} if gone else known | {name}
 
-    def _concerns(self, run_uid: str) -> None:
-        if key := self._keys.get(run_uid):
-            self._changed(key)
+    def _concerns(self, namespace: str, run_uid: str) -> None:
+        """What belongs to a run that is not there is looked at under the UID of that run."""
+        self._changed(self._keys.get(run_uid) or (namespace, run_uid))
 
     # ----------------------------------------------------------------------------------------- giving out
 

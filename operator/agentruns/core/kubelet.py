@@ -29,7 +29,8 @@ def pod_seen(body: dict[str, Any]) -> PodSeen:
         step=labels.get(LABEL_STEP, ""),
         attempt=_number(labels.get(LABEL_ATTEMPT, "")),
         input_digest=annotations.get(ANNOTATION_INPUT_DIGEST, ""),
-        owner_uid=_owner(metadata),
+        owner_uid=_owner(metadata).get("uid", ""),
+        owner_name=_owner(metadata).get("name", ""),
         resource_version=metadata["resourceVersion"],
         not_after=_moment(annotations.get(ANNOTATION_NOT_AFTER)) or _EPOCH,
         gated=bool(spec.get("schedulingGates")),
@@ -53,9 +54,9 @@ def _container(status: dict[str, Any]) -> dict[str, Any]:
     return found[0] if found else {}
 
 
-def _owner(metadata: dict[str, Any]) -> str:
-    owners = [it["uid"] for it in metadata.get("ownerReferences") or [] if it.get("controller")]
-    return owners[0] if owners else ""
+def _owner(metadata: dict[str, Any]) -> dict[str, Any]:
+    owners = [it for it in metadata.get("ownerReferences") or [] if it.get("controller")]
+    return owners[0] if owners else {}
 
 
 def _started_at(state: dict[str, Any]) -> datetime | None:

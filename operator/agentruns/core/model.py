@@ -28,7 +28,18 @@ def rfc3339(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Duration = Annotated[timedelta, BeforeValidator(_to_timedelta)]
+def whole_seconds(moment: datetime) -> str:
+    """A moment in UTC without fractions, as `AGENTRUN_NOT_AFTER` carries it."""
+    return moment.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+
+
+def _to_text(length: timedelta) -> str:
+    return f"{int(length.total_seconds())}s"
+
+
+Duration = Annotated[
+    timedelta, BeforeValidator(_to_timedelta), PlainSerializer(_to_text, return_type=str, when_used="json")
+]
 Timestamp = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
 
 

@@ -35,6 +35,7 @@ class PodSeen:
     attempt: int
     input_digest: str
     owner_uid: str
+    owner_name: str
     resource_version: str
     not_after: datetime
     gated: bool

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from agentruns.core.model import rfc3339
+from agentruns.core.model import whole_seconds
 from agentruns.core.naming import (
     ANNOTATION_INPUT_DIGEST,
     ANNOTATION_NOT_AFTER,
@@ -48,7 +48,8 @@ class Attempt:
 
 def attempt_pod_name(run: AgentRun, attempt: Attempt) -> str:
     """The one name that the pod of this attempt may have."""
-    return pod_name(run.metadata.name, attempt.step, run.metadata.uid, str(attempt.epoch), str(attempt.number))
+    identity = (run.metadata.uid, attempt.step, str(attempt.epoch), str(attempt.number))
+    return pod_name(run.metadata.name, attempt.step, *identity)
 
 
 def sandbox_pod(run: AgentRun, attempt: Attempt, not_after: datetime, sandbox: SandboxSettings) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _metadata(run: AgentRun, attempt: Attempt, not_after: datetime) -> dict[str,
         },
         "annotations": {
             ANNOTATION_INPUT_DIGEST: attempt.input_digest,
-            ANNOTATION_NOT_AFTER: rfc3339(not_after),
+            ANNOTATION_NOT_AFTER: whole_seconds(not_after),
             "sidecar.istio.io/inject": "false",
             "linkerd.io/inject": "disabled",
         },
@@ -123,7 +124,7 @@ def _container(attempt: Attempt, not_after: datetime, sandbox: SandboxSettings) 
             {"name": "AGENTRUN_INPUT", "value": _literal(attempt.input_text)},
             {"name": "AGENTRUN_IDEMPOTENCY_KEY", "value": attempt.idempotency_key},
             {"name": "AGENTRUN_ATTEMPT", "value": str(attempt.number)},
-            {"name": "AGENTRUN_NOT_AFTER", "value": rfc3339(not_after)},
+            {"name": "AGENTRUN_NOT_AFTER", "value": whole_seconds(not_after)},
             {"name": "AGENTRUN_NONCE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
             *_ca_variables(sandbox),
             *sandbox.env,

@@ -35,16 +35,17 @@ def one_round(run: AgentRun, status: RunStatus, tools: Tools, limit: Ending | No
     needs = plan.direct_needs(run.spec)
     records = {record.name: record for record in status.steps}
     room = run.spec.parallelism - sum(record.state in IN_FLIGHT_STATES for record in records.values())
-    moves = []
+    moves, failed = [], False
     for step in run.spec.steps:
         record = records.get(step.name, StepStatus(name=step.name))
         ready = all(_is_over(records.get(need)) for need in needs[step.name])
-        if not _may_move(run, record, ready=ready, room=room, ending=limit is not None):
+        if not _may_move(run, record, ready=ready, room=0 if failed else room, ending=limit is not None):
             continue
         look = Look(run, records, step, record, pins[step.tool], tools[step.tool], seen)
         moved = wind_down(look, stop=limit.stop) if limit else advance(look)
         moves.append(moved)
         room -= _takes_room(record, moved)
+        failed |= moved.record.state is StepState.FAILED and step.on_failure == "Fail"
         if moved.record.state is not StepState.PENDING:
             records[step.name] = moved.record
     ordered = tuple(records[step.name] for step in run.spec.steps if step.name in records)
