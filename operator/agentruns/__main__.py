@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from agentruns import handlers, logs, metrics, standing
+from agentruns import chores, handlers, logs, metrics, standing
 from agentruns.announce import Announcer
 from agentruns.answers import Answers
 from agentruns.cluster import Cluster
@@ -30,10 +30,34 @@ def main() -> None:
     """Runs the operator until it is told to stop; what goes wrong ends the process with an error."""
     parser = argparse.ArgumentParser(prog="agentruns", description="The AgentRun operator.")
     parser.add_argument("--settings", type=Path, help="a JSON file, as the Helm chart renders it")
-    settings = Settings.read(parser.parse_args().settings)
+    parser.add_argument(
+        "--release-finalizers",
+        nargs="*",
+        metavar="NAMESPACE",
+        help="free the sandbox pods that an uninstalled operator left, in all namespaces if none is named, and end",
+    )
+    parser.add_argument("--self-test", action="store_true", help="run an AgentRun of one step, and end")
+    parser.add_argument("--namespace", default="default", help="where --self-test runs it")
+    parser.add_argument("--image", default="", help="the sandbox image that --self-test runs")
+    arguments = parser.parse_args()
+    settings = Settings.read(arguments.settings)
     sys.setrecursionlimit(RECURSION_LIMIT)
     logs.configure(settings.log_level)
-    asyncio.run(operate(settings))
+    if arguments.self_test or arguments.release_finalizers is not None:
+        print(asyncio.run(_chore(arguments)))
+    else:
+        asyncio.run(operate(settings))
+
+
+async def _chore(arguments: argparse.Namespace) -> str:
+    """What was done, in a sentence."""
+    cluster = await Cluster.connect()
+    try:
+        if arguments.self_test:
+            return await chores.self_test(cluster, arguments.namespace, arguments.image)
+        return f"freed {await chores.release_finalizers(cluster, arguments.release_finalizers)} sandbox pods"
+    finally:
+        await cluster.close()
 
 
 async def operate(settings: Settings) -> None:

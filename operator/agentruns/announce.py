@@ -33,9 +33,9 @@ def transitions(before: RunStatus, after: RunStatus) -> list[Told]:
     """What changed between two recorded states of a run, step by step, then the run itself."""
     told = [it for step in after.steps if (it := _step_told(before.step(step.name), step))]
     if before.phase is not after.phase or (not before.reason and after.reason):
-        name = f"Run{after.phase.value}"
-        words = f"{after.reason}: {after.message}" if after.message else after.reason
-        told.append(Told(name, words, after.phase in _WARNINGS))
+        where = f", waits for {after.waiting}" if after.waiting else ""
+        words = f"{after.reason}, {after.progress} steps are over{where}"
+        told.append(Told(f"Run{after.phase.value}", words, after.phase in _WARNINGS))
     return told
 
 
