@@ -14,7 +14,8 @@ SELF_TEST_SECONDS: Final = 120.0
 async def release_finalizers(cluster: Cluster, namespaces: list[str]) -> int:
     """How many sandbox pods were freed of this operator's finalizer; in all namespaces if none is named."""
     freed = 0
-    for namespace in namespaces or [None]:
+    places: list[str | None] = [*namespaces] or [None]
+    for namespace in places:
         listed = await cluster.list_all(PODS, namespace, LABEL_RUN_UID)
         for pod in listed["items"]:
             freed += await _free(cluster, pod["metadata"])

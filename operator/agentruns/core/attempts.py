@@ -104,10 +104,15 @@ def _never_began(pod: PodSeen) -> bool:
     return pod.phase == "Failed" and pod.end is None and not pod.disrupted
 
 
+def _ended_unbegun(pod: PodSeen) -> bool:
+    """A pod told to end before its kubelet had created the container: it then reports one that it cannot locate."""
+    told = pod.deleting or pod.reason == "DeadlineExceeded"
+    return told and pod.end is not None and not pod.end.known and not pod.begun and not pod.disrupted
+
+
 def _finished(pod: PodSeen, seen: Observed) -> Ended:
     """The outcome of a pod whose container has ended and whose result was not seen while it ran."""
-    end = pod.end
-    if end is not None and not end.known and not pod.begun and not pod.disrupted and pod.deleting:
+    if _ended_unbegun(pod):
         return Ended(Outcome.NEVER_STARTED, True, "NeverStarted", _why_not(pod) or "its container never began")
     answer = seen.answer(ResultOf(pod.name, pod.uid))
     if isinstance(answer, ToolResult):

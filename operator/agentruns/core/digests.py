@@ -20,7 +20,7 @@ def canonical(value: Any) -> bytes:
         return rfc8785.dumps(value)
     except rfc8785.IntegerDomainError as error:
         raise NotCanonicalError("has a whole number beyond 2^53, which JSON cannot carry exactly; quote it") from error
-    except rfc8785.CanonicalizationError as error:
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise NotCanonicalError(f"has no exact JSON form: {error}") from error
 
 
