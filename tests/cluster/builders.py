@@ -100,14 +100,13 @@ class Buildah:
         """Builds an image from a folder with a Containerfile, and writes it to a docker-archive file."""
         if "BASE" in (context / "Containerfile").read_text():
             _make_debian_base()
-        plainly = ("--isolation", "chroot", "--timestamp", "0", "--pull-never")
+        plainly = ("--isolation", "chroot", "--layers", "--timestamp", "0", "--pull-never")
         files = ("--file", "Containerfile", "--build-arg", f"BASE={_DEBIAN_BASE}", "--tag", name, ".")
         run_long(f"building {name}", _buildah("bud", *plainly, *files), _log(name), cwd=context)
         partial = archive.with_suffix(".partial")
         partial.unlink(missing_ok=True)
         output(_buildah("push", "--quiet", name, f"docker-archive:{partial}:{name}"))
         partial.rename(archive)
-        output(_buildah("rmi", name))
 
 
 def _make_debian_base() -> None:
@@ -128,7 +127,7 @@ def _make_debian_base() -> None:
 
 
 def _buildah(*arguments: str | Path) -> list[str | Path]:
-    store = ("--root", _STORE / "root", "--runroot", _STORE / "run", "--storage-driver", "vfs")
+    store = ("--root", _STORE / "root", "--runroot", _STORE / "run", "--storage-driver", "overlay")
     return ["buildah", *store, *arguments]
 
 

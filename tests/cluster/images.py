@@ -115,7 +115,7 @@ def _operator() -> Image:
         name="docker.io/agentruns/operator:dev",
         containerfile=CHECKOUT / "operator" / "Containerfile",
         inputs=tuple(CHECKOUT / name for name in inputs),
-        fill=lambda folder, builder: toolchain.install_operator(folder / "site", builder.python),
+        fill=lambda folder, builder: toolchain.install_operator(folder, builder.python),
     )
 
 

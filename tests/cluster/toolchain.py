@@ -78,13 +78,15 @@ def kind() -> Path:
 
 
 def install_operator(folder: Path, python: str) -> None:
-    """Fills a folder with the operator and its dependencies as an image's Python, of this version, will import them."""
-    uv, wheels = _python_tool("uv"), folder.with_name("wheels")
-    output([uv, "build", "--quiet", "--wheel", "--out-dir", wheels, CHECKOUT])
+    """Puts the operator, and apart from it its dependencies, into a folder, for a Python of this version."""
+    uv, wheels = _python_tool("uv"), folder / "wheels"
     target: Command = ["--python-version", python, "--python-platform", f"{platform.machine()}-manylinux_2_28"]
-    pinned: Command = ["--constraints", CHECKOUT / "constraints.txt"]
-    install: Command = [uv, "pip", "install", "--target", folder, *target, *pinned, *wheels.glob("*.whl")]
-    run_long("collecting the operator's dependencies", install, LOGS / "operator-dependencies.log")
+    install: Command = [uv, "pip", "install", "--quiet", *target, "--target"]
+    say("collecting the operator and its dependencies")
+    pinned: Command = ["--requirements", CHECKOUT / "pyproject.toml", "--constraints", CHECKOUT / "constraints.txt"]
+    output([*install, folder / "dependencies", *pinned])
+    output([uv, "build", "--quiet", "--wheel", "--out-dir", wheels, CHECKOUT])
+    output([*install, folder / "operator", "--no-deps", *wheels.glob("*.whl")])
 
 
 def _build_kubernetes(program: Path) -> None:
