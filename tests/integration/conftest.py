@@ -1,0 +1,16 @@
+"""What tests of the API server share."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from .shop import Shop, closed, opened
+
+
+@pytest.fixture(scope="session")
+def shop() -> Iterator[Shop]:
+    """A namespace with accounts and a run, on a cluster that has the chart installed."""
+    shop = opened(f"shop-{uuid4().hex[:8]}")
+    yield shop
+    closed(shop)

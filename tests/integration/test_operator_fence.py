@@ -1,0 +1,131 @@
+"""What the operator's own account cannot do: whoever gets hold of it is still inside of the walls that it builds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .shop import MANAGED, Shop, agentrun, managed, pod, sandbox
+
+TOKEN = {"serviceAccountToken": {"path": "token"}}
+SECURITY = "spec.containers.0.securityContext"
+
+
+def changed(body: Any, path: str, value: Any) -> Any:
+    """A copy with the value at this path, or without anything there if the value is None."""
+    first, _, rest = path.partition(".")
+    if isinstance(body, list):
+        there = changed(body[int(first)], rest, value) if rest else value
+        return [there if at == int(first) else item for at, item in enumerate(body)]
+    inner = changed(body.get(first, {}), rest, value) if rest else value
+    return {key: item for key, item in (body | {first: inner}).items() if item is not None}
+
+
+# A path in the pod, what is there instead, and what the API server says.
+NO_SANDBOX: list[tuple[str, Any, str]] = [
+    ("metadata.labels", {"a": "b"}, "the operator's pods have the label agentrun.dev/run-uid, and keep it"),
+    ("metadata.labels", {"agentrun.dev/run-uid": "1"}, "controlled by one AgentRun, whose uid is its label"),
+    ("metadata.ownerReferences", None, "controlled by one AgentRun, whose uid is its label"),
+    ("metadata.ownerReferences", [], "controlled by one AgentRun, whose uid is its label"),
+    ("metadata.name", "refund", "ends in eight hex digits and -sandbox, by which it is closed to exec"),
+    ("spec.schedulingGates", None, "born with the scheduling gate agentrun.dev/recorded"),
+    ("spec.schedulingGates", [{"name": "example.com/other"}], "born with the scheduling gate agentrun.dev/recorded"),
+    ("spec.serviceAccountName", "author", "no account of its own and no token"),
+    ("spec.automountServiceAccountToken", None, "no account of its own and no token"),
+    ("spec.automountServiceAccountToken", True, "no account of its own and no token"),
+    ("spec.hostNetwork", True, "shares no namespace of its node"),
+    ("spec.hostPID", True, "shares no namespace of its node"),
+    ("spec.hostIPC", True, "shares no namespace of its node"),
+    ("spec.shareProcessNamespace", True, "shares no namespace of its node"),
+    ("spec.volumes.0", {"name": "tmp", "hostPath": {"path": "/"}}, "volumes are empty directories and ConfigMaps"),
+    ("spec.volumes.0", {"name": "tmp", "secret": {"secretName": "s"}}, "volumes are empty directories and ConfigMaps"),
+    ("spec.volumes.0", {"name": "tmp", "projected": {"sources": [TOKEN]}}, "volumes are empty directories"),
+    ("spec.containers", [{"name": "a", "image": "a"}, {"name": "tool", "image": "a"}], "one container, named tool"),
+    ("spec.containers.0.name", "other", "one container, named tool"),
+    ("spec.initContainers", [{"name": "i", "image": "i"}], "one container, named tool"),
+    ("spec.securityContext", None, "somebody else than root, with the runtime's seccomp profile"),
+    ("spec.securityContext.runAsNonRoot", False, "somebody else than root"),
+    ("spec.securityContext.seccompProfile.type", "Unconfined", "with the runtime's seccomp profile"),
+    (SECURITY, None, "no privileges, no capabilities and a read-only root"),
+    (f"{SECURITY}.privileged", True, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"),
+    (f"{SECURITY}.allowPrivilegeEscalation", True, "no privileges, no capabilities and a read-only root"),
+    (f"{SECURITY}.readOnlyRootFilesystem", False, "no privileges, no capabilities and a read-only root"),
+    (f"{SECURITY}.capabilities.drop", ["NET_RAW"], "no privileges, no capabilities and a read-only root"),
+    (f"{SECURITY}.capabilities.add", ["NET_ADMIN"], "no privileges, no capabilities and a read-only root"),
+    (f"{SECURITY}.runAsUser", 0, "no privileges, no capabilities and a read-only root"),
+    (f"{SECURITY}.runAsNonRoot", False, "no privileges, no capabilities and a read-only root"),
+    (f"{SECURITY}.seccompProfile", {"type": "Unconfined"}, "no privileges, no capabilities and a read-only root"),
+    ("spec.containers.0.ports", [{"containerPort": 80, "hostPort": 80}], "no port and no device of its node"),
+]
+
+
+def test_the_operator_makes_its_sandboxes(shop: Shop) -> None:
+    assert shop.accounts["operator"].create(shop.at("pods"), sandbox(shop.run, 2)).status == 201
+
+
+@pytest.mark.parametrize(("path", "value", "said"), NO_SANDBOX)
+def test_the_operator_makes_no_other_pod(shop: Shop, path: str, value: Any, said: str) -> None:
+    answer = shop.accounts["operator"].create(shop.at("pods"), changed(sandbox(shop.run, 2), path, value))
+    assert answer.refused
+    assert said in answer.message
+
+
+def test_the_operator_stays_away_from_other_pods(shop: Shop) -> None:
+    place = shop.stored("pods", pod("other"), by="editor")
+    operator = shop.accounts["operator"]
+    said = "the operator's pods have the label agentrun.dev/run-uid"
+    labels = {"metadata": {"labels": {"agentrun.dev/run-uid": "1"}}}
+    for answer in (operator.delete(place), operator.patch(place, labels), operator.delete(shop.at("pods"))):
+        assert said in answer.message
+
+
+def test_the_operator_does_with_its_sandboxes_what_it_must(shop: Shop) -> None:
+    operator = shop.accounts["operator"]
+    place = shop.stored("pods", sandbox(shop.run, 2))
+    ungate = [{"op": "remove", "path": "/spec/schedulingGates/0"}]
+    release = [{"op": "remove", "path": "/metadata/finalizers"}]
+    stop = {"spec": {"activeDeadlineSeconds": 1}}
+    for answer in (operator.patch(place, ungate), operator.patch(place, release), operator.patch(place, stop)):
+        assert answer.status == 200, answer.message
+    assert operator.delete(place).status == 200
+
+
+@pytest.mark.parametrize("plural", ["networkpolicies", "configmaps", "controllerrevisions"])
+def test_the_operator_makes_only_what_is_labelled_as_its_own(shop: Shop, plural: str) -> None:
+    operator, body = shop.accounts["operator"], changed(managed(shop.run)[plural], "metadata.name", "other")
+    assert operator.create(shop.at(plural), body).status == 201
+    for labels in ({}, {"app.kubernetes.io/managed-by": "Helm"}):
+        answer = operator.create(shop.at(plural), changed(body, "metadata.labels", labels))
+        assert "the operator's objects are labelled app.kubernetes.io/managed-by=agentruns" in answer.message
+
+
+def test_the_operators_network_rules_are_for_sandboxes_alone(shop: Shop) -> None:
+    body = managed(shop.run)["networkpolicies"]
+    for selector in ({}, {"matchLabels": {"app": "shop"}}, {"matchLabels": {"agentrun.dev/run-uid": "1"}}):
+        other = changed(body, "spec.podSelector", selector)
+        answer = shop.accounts["operator"].create(shop.at("networkpolicies"), other)
+        assert "the operator's network rules are for sandboxes alone" in answer.message
+
+
+def test_the_operator_deletes_a_run_only_when_its_time_is_over(shop: Shop) -> None:
+    operator = shop.accounts["operator"]
+    kept = shop.stored("agentruns", agentrun(), by="author")
+    expiring = shop.stored("agentruns", agentrun(idempotencyKey="k", ttlAfterFinished="1h"), by="author")
+    for place in (kept, expiring):
+        assert "only if it is over and has a ttlAfterFinished" in operator.delete(place).message
+        assert operator.patch((*place, "status"), {"status": {"phase": "Succeeded"}}, store=True).status == 200
+    assert "only if it is over and has a ttlAfterFinished" in operator.delete(kept).message
+    assert operator.delete(expiring).status == 200
+
+
+def test_the_clusters_own_accounts_do_their_work_on_sandboxes_and_no_more(shop: Shop) -> None:
+    """The garbage collector and the kubelet change sandboxes; a ReplicaSet makes none, whatever its template says."""
+    collector = shop.as_person("system:serviceaccount:kube-system:generic-garbage-collector")
+    replicas = shop.as_person("system:serviceaccount:kube-system:replicaset-controller")
+    place = shop.stored("pods", sandbox(shop.run, 3))
+    assert collector.patch(place, {"metadata": {"ownerReferences": None}}).status == 200
+    assert "are changed by the operator alone" in collector.patch(place, {"metadata": {"labels": {"a": "b"}}}).message
+    template = changed(sandbox(shop.run), "metadata.name", "shop-76f4b-sandbox")
+    assert "are made by the operator alone" in replicas.create(shop.at("pods"), template).message
+    assert not replicas.create(shop.at("pods"), changed(template, "metadata.labels", MANAGED)).refused

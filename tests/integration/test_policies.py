@@ -1,0 +1,142 @@
+"""Who may do what, on a real API server with the chart's roles and policies: every account against every action."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from .accounts import Account, Answer, Body
+from .shop import MANAGED, SERVICE_ACCOUNTS, Shop, agentrun, approval, managed, pod, sandbox, secret, tool
+
+APPROVE: Body = {"spec": {"decision": {"verdict": "Approve"}}}
+ACCOUNTS = [*SERVICE_ACCOUNTS, "admin", "alice", "sandbox", "operator"]
+READERS = "author toolowner keeper viewer approver unlisted listed finance alice operator"
+
+Action = Callable[[Shop, Account], Answer]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def things(shop: Shop) -> None:
+    """An Approval named `asked`, a Tool, a sandbox, a pod named `plain`, and what else the operator makes for a run."""
+    shop.stored("approvals", approval(shop.run) | {"metadata": {"name": "asked"}})
+    shop.stored("pods", sandbox(shop.run))
+    shop.stored("pods", pod("plain"), by="editor")
+    shop.stored("tools", tool() | {"metadata": {"name": "payments-refund"}}, by="toolowner")
+    for plural, body in managed(shop.run).items():
+        shop.stored(plural, body)
+
+
+def in_sandbox(shop: Shop, *rest: str) -> tuple[str, ...]:
+    return shop.at("pods", sandbox(shop.run)["metadata"]["name"], *rest)
+
+
+def in_run(shop: Shop, *rest: str) -> tuple[str, ...]:
+    return shop.at("agentruns", shop.run["metadata"]["name"], *rest)
+
+
+DEBUG: Body = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "registry.example/debug"}]}}
+LABEL: Body = {"metadata": {"labels": {"example.com/mine": "yes"}}}
+
+# What is tried, and who may; everybody else is refused.
+MATRIX: list[tuple[str, Action, str]] = [
+    ("read approvals", lambda s, a: a.get(*s.at("approvals")), f"{READERS} admin gitops"),
+    ("read runs", lambda s, a: a.get(*s.at("agentruns")), f"{READERS} admin gitops"),
+    ("read tools", lambda s, a: a.get(*s.at("tools")), f"{READERS} admin gitops"),
+    ("start a run", lambda s, a: a.create(s.at("agentruns"), agentrun()), "author admin gitops"),
+    ("cancel a run", lambda s, a: a.patch(in_run(s), {"spec": {"desiredState": "Cancelled"}}), "author admin gitops"),
+    ("delete a run", lambda s, a: a.delete(in_run(s)), "author admin gitops"),
+    ("offer a tool", lambda s, a: a.create(s.at("tools"), tool()), "toolowner keeper admin gitops"),
+    (
+        "offer a tool with a secret",
+        lambda s, a: a.create(s.at("tools"), tool(env=[secret("payments")])),
+        "keeper admin gitops",
+    ),
+    ("ask for an approval", lambda s, a: a.create(s.at("approvals"), approval(s.run)), "operator"),
+    ("approve", lambda s, a: a.patch(s.at("approvals", "asked"), APPROVE), "alice approver finance admin"),
+    (
+        "change what is asked",
+        lambda s, a: a.patch(s.at("approvals", "asked"), {"spec": {"request": {"summary": "Refund 1.00 EUR"}}}),
+        "",
+    ),
+    ("label an approval", lambda s, a: a.patch(s.at("approvals", "asked"), LABEL), ""),
+    ("delete an approval", lambda s, a: a.delete(s.at("approvals", "asked")), "admin gitops"),
+    (
+        "write a run's status",
+        lambda s, a: a.patch(in_run(s, "status"), {"status": {"phase": "Succeeded"}}),
+        "operator",
+    ),
+    (
+        "write an approval's status",
+        lambda s, a: a.patch(s.at("approvals", "asked", "status"), {"status": {"state": "Approved"}}),
+        "operator",
+    ),
+    (
+        "write a tool's status",
+        lambda s, a: a.patch(s.at("tools", "payments-refund", "status"), {"status": {"conditions": []}}),
+        "operator",
+    ),
+    (
+        "make a sandbox",
+        lambda s, a: a.create(s.at("pods"), sandbox(s.run, 9)),
+        "operator admin gitops",
+    ),
+    (
+        "make another pod",
+        lambda s, a: a.create(s.at("pods"), pod("another")),
+        "editor admin gitops",
+    ),
+    (
+        "make a pod a sandbox",
+        lambda s, a: a.patch(s.at("pods", "plain"), {"metadata": {"labels": {"agentrun.dev/run-uid": "1"}}}),
+        "admin gitops",
+    ),
+    (
+        "take a sandbox's label away",
+        lambda s, a: a.patch(in_sandbox(s), {"metadata": {"labels": {"agentrun.dev/run-uid": None}}}),
+        "admin gitops",
+    ),
+    (
+        "open a sandbox's gate",
+        lambda s, a: a.patch(in_sandbox(s), [{"op": "remove", "path": "/spec/schedulingGates/0"}]),
+        "operator admin gitops",
+    ),
+    (
+        "take a sandbox's finalizer",
+        lambda s, a: a.patch(in_sandbox(s), {"metadata": {"finalizers": None}}),
+        "operator admin gitops",
+    ),
+    (
+        "change a sandbox's image",
+        lambda s, a: a.patch(in_sandbox(s), [{"op": "replace", "path": "/spec/containers/0/image", "value": "x"}]),
+        "admin gitops",
+    ),
+    ("debug a sandbox", lambda s, a: a.patch(in_sandbox(s, "ephemeralcontainers"), DEBUG), "admin gitops"),
+    ("enter a sandbox", lambda s, a: a.connect(in_sandbox(s, "exec"), command="sh", stdout="1"), "admin gitops"),
+    ("attach to a sandbox", lambda s, a: a.connect(in_sandbox(s, "attach"), stdout="1"), "admin gitops"),
+    ("reach a sandbox's port", lambda s, a: a.connect(in_sandbox(s, "portforward"), ports="80"), "admin gitops"),
+    ("enter another pod", lambda s, a: a.connect(s.at("pods", "plain", "exec"), command="sh"), "editor admin gitops"),
+    (
+        "open the network",
+        lambda s, a: a.delete(s.at("networkpolicies", "agentrun-sandboxes")),
+        "admin gitops",
+    ),
+    ("change an output", lambda s, a: a.patch(s.at("configmaps", "payments-refund-1"), {"data": {}}), "admin gitops"),
+    ("unpin a tool", lambda s, a: a.delete(s.at("controllerrevisions", "payments-refund-1")), "admin gitops"),
+    (
+        "make an object look like the operator's",
+        lambda s, a: a.create(
+            s.at("configmaps"),
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine", "labels": MANAGED}},
+        ),
+        "operator admin gitops",
+    ),
+]
+
+
+@pytest.mark.parametrize(("action", "allowed"), [row[1:] for row in MATRIX], ids=[row[0] for row in MATRIX])
+def test_the_matrix(shop: Shop, action: Action, allowed: str) -> None:
+    answers = {name: action(shop, shop.accounts[name]) for name in ACCOUNTS}
+    assert [answer.message for answer in answers.values() if "resulted in error" in answer.message] == []
+    assert {name: answers[name].message for name in allowed.split() if answers[name].refused} == {}
+    assert {name for name, answer in answers.items() if not answer.refused} == set(allowed.split())
