@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -20,9 +19,12 @@ from agentruns.core.resources import AgentRun, ToolSpec
 from kubernetes.client import CoreV1Api, RbacAuthorizationV1Api
 from kubernetes.config import new_client_from_config
 
+from tests.cluster.toolchain import helm
+
 from .accounts import Account, Body, person, service_account
 
 ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "agentruns"
 KUBECONFIG = Path(os.environ.get("AGENTRUN_TEST_KUBECONFIG") or ROOT / ".cluster" / "kubeconfig")
 SYSTEM = "agentruns-system"
 OPERATOR = f"system:serviceaccount:{SYSTEM}:agentruns-operator"
@@ -79,9 +81,7 @@ def opened(namespace: str) -> Shop:
 
 def install(may_decide: list[str]) -> None:
     """Installs the chart; what an earlier installation set stays."""
-    helm = shutil.which("helm", path=f"{ROOT / '.cluster' / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    assert helm, "no helm: run `make cluster`"
-    command = [helm, "upgrade", "--install", "agentruns", str(ROOT / "charts/agentruns"), f"--kubeconfig={KUBECONFIG}"]
+    command = [str(helm()), "upgrade", "--install", "agentruns", str(CHART), f"--kubeconfig={KUBECONFIG}"]
     where = [f"--namespace={SYSTEM}", "--create-namespace", "--take-ownership", "--reset-then-reuse-values"]
     values = f"--set-json=approvals.serviceAccounts={json.dumps(may_decide)}"
     subprocess.run([*command, *where, values], check=True)
