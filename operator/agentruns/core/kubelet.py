@@ -85,9 +85,10 @@ def _image(container: dict[str, Any]) -> str:
 
 
 def _unscheduled(status: dict[str, Any]) -> tuple[str, str]:
+    """Why no node takes the pod; that it was gated a moment ago is no reason."""
     for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return str(condition.get("reason") or ""), str(condition.get("message") or "")
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            return "Unschedulable", str(condition.get("message") or "")
     return "", ""
 
 

@@ -1,0 +1,169 @@
+"""Prints a Markdown table of figures: latency beside bare pods, writes per step, a thousand waiting runs."""
+
+import asyncio
+import json
+import os
+import secrets
+import statistics
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from agentruns.cluster import APPROVALS, MERGE_PATCH, PODS, RUNS, Cluster
+from agentruns.core.observed import SandboxSettings
+from agentruns.core.pods import Attempt, sandbox_pod
+from agentruns.core.resources import AgentRun, ToolSpec
+
+from tests.bench import manifests, process
+from tests.bench.api import Moments, writes_since
+
+HERE = Path(__file__).parents[2]
+AUDIT = HERE / ".cluster" / "audit.log"
+WAITING = int(os.environ.get("BENCH_WAITING", "1000"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "20"))
+STEPS = 5
+
+
+def image() -> str:
+    """The sandbox image that is loaded, by digest."""
+    images = json.loads((HERE / ".cluster" / "images.json").read_text())
+    return str(images["docker.io/agentruns/sandbox-python:dev"])
+
+
+async def bare_pods(cluster: Cluster, namespace: str) -> list[float]:
+    """Seconds from the answer to the create of a pod to its line being read, once per round."""
+    loop = asyncio.get_running_loop()
+    found = []
+    async with Moments(cluster, PODS, namespace, lambda pod: pod.get("status", {}).get("phase", "")) as pods:
+        for number in range(ROUNDS):
+            name = f"bare-{number}"
+            await cluster.create(manifests.bare_pod(_sandbox(namespace), name))
+            start = loop.time()
+            await pods.at(name, "Running")
+            async with cluster.pod_log(namespace, name, "tool", follow=True) as stream:
+                await stream.readline()
+            found.append(loop.time() - start)
+            await asyncio.sleep(0.5)
+    return found
+
+
+def _sandbox(namespace: str) -> dict[str, Any]:
+    spec = ToolSpec.model_validate(manifests.tool(namespace, image())["spec"])
+    metadata = {"name": "bare", "namespace": namespace, "uid": "u", "creationTimestamp": datetime.now(UTC)}
+    run = AgentRun.model_validate({"metadata": metadata, "spec": manifests.run(namespace, "bare", 1)["spec"]})
+    attempt = Attempt("s0", 1, 0, spec, "r", timedelta(minutes=5), {}, '{"args":{}}', "sha256:0", "key")
+    return sandbox_pod(run, attempt, datetime.now(UTC) + timedelta(minutes=5), SandboxSettings())
+
+
+async def runs_of(cluster: Cluster, namespace: str, steps: int) -> list[float]:
+    """Seconds from the answer to the create of a run to Succeeded on a watch, once per round."""
+    loop = asyncio.get_running_loop()
+    found = []
+    async with Moments(cluster, RUNS, namespace, lambda run: run.get("status", {}).get("phase", "")) as runs:
+        for number in range(ROUNDS):
+            name = f"run-{steps}-{number}"
+            await cluster.create(manifests.run(namespace, name, steps))
+            start = loop.time()
+            found.append(await runs.at(name, "Succeeded") - start)
+            await asyncio.sleep(0.5)
+    return found
+
+
+async def waiting_runs(cluster: Cluster, namespace: str) -> dict[str, float]:
+    """What runs cost that wait for a person: how soon they wait, what they hold, how soon a decision is acted on."""
+    loop = asyncio.get_running_loop()
+    await cluster.create(manifests.tool(namespace, image(), "Always", "asking"))
+    phase = Moments(cluster, RUNS, namespace, lambda run: run.get("status", {}).get("phase", ""))
+    gate = asyncio.Semaphore(50)
+
+    async def create(number: int) -> None:
+        async with gate:
+            await cluster.create(manifests.run(namespace, f"wait-{number}", 1, "asking"))
+
+    async with phase as runs:
+        start = loop.time()
+        await asyncio.gather(*(create(number) for number in range(WAITING)))
+        created = loop.time() - start
+        for number in range(WAITING):
+            await runs.at(f"wait-{number}", "AwaitingApproval", 600)
+        waiting = loop.time() - start
+        operator = process.operator()
+        await asyncio.sleep(20)
+        rest = await process.cpu_share(operator, 30)
+        decided = await _decisions(cluster, namespace)
+    return {
+        "created": created,
+        "waiting": waiting,
+        "cpu": rest,
+        "rss": process.resident_mib(operator),
+        "decision": statistics.median(decided),
+    }
+
+
+async def _decisions(cluster: Cluster, namespace: str) -> list[float]:
+    """Seconds from the answer to a decision's patch to the step's pod being seen, once per round."""
+    loop = asyncio.get_running_loop()
+    approvals = (await cluster.list_all(APPROVALS, namespace))["items"][:ROUNDS]
+    found = []
+    async with Moments(cluster, PODS, namespace, lambda _: "there") as pods:
+        for approval in approvals:
+            decision = {"verdict": "Approve", "digest": approval["spec"]["digest"]}
+            path = APPROVALS.path(namespace, approval["metadata"]["name"])
+            before = set(pods.seen)
+            await cluster._call("PATCH", path, {"spec": {"decision": decision}}, content_type=MERGE_PATCH)
+            start = loop.time()
+            while not (new := set(pods.seen) - before):
+                await asyncio.sleep(0.001)
+            found.append(pods.seen[new.pop()] - start)
+            await asyncio.sleep(1)
+    return found
+
+
+def row(what: str, value: str, how: str) -> None:
+    """One row of the table."""
+    print(f"| {what} | {value} | {how} |", flush=True)
+
+
+def spread(values: list[float]) -> str:
+    """Median and ninety-fifth percentile in milliseconds."""
+    ordered = sorted(values)
+    return f"p50 {statistics.median(ordered) * 1000:.0f} ms, p95 {ordered[int(len(ordered) * 0.95) - 1] * 1000:.0f} ms"
+
+
+async def main() -> None:
+    """Measures and prints."""
+    cluster = await Cluster.connect()
+    space = f"bench-{secrets.token_hex(3)}"
+    await cluster._call("POST", "/api/v1/namespaces", manifests.namespace(space))
+    await cluster.create(manifests.tool(space, image()))
+    print("| what | measured | how |\n| --- | --- | --- |")
+    bare = await bare_pods(cluster, space)
+    row("bare pod, created to its line read", spread(bare), f"{ROUNDS} in sequence, the same pod without the operator")
+    offset = AUDIT.stat().st_size if AUDIT.exists() else 0
+    one = await runs_of(cluster, space, 1)
+    row("run of one step, created to Succeeded", spread(one), f"{ROUNDS} in sequence, seen on a watch")
+    many = await runs_of(cluster, space, STEPS)
+    each = (statistics.median(many) - statistics.median(one)) / (STEPS - 1)
+    more = (each - statistics.median(bare)) * 1000
+    row("each further step, over the bare pod", f"{more:+.0f} ms", f"runs of {STEPS} steps less runs of one")
+    if AUDIT.exists():
+        await asyncio.sleep(3)
+        steps = ROUNDS * (STEPS + 1)
+        for what, count in sorted(writes_since(AUDIT, offset).items()):
+            row(f"writes of the operator: {what}", f"{count / steps:.2f} a step", f"audit log, {steps} steps")
+    if WAITING:
+        found = await waiting_runs(cluster, space)
+        row(
+            f"{WAITING} runs created / all waiting",
+            f"{found['created']:.1f} s / {found['waiting']:.1f} s",
+            "one client",
+        )
+        row(f"at rest with {WAITING} waiting runs", f"{found['cpu']:.2f} % of a core, {found['rss']:.0f} MiB", "30 s")
+        row("decision patched to pod created", f"p50 {found['decision'] * 1000:.0f} ms", f"{ROUNDS} decisions")
+    await cluster._call("DELETE", f"/api/v1/namespaces/{space}")
+    await cluster.close()
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

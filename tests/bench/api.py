@@ -1,0 +1,68 @@
+"""The API server as the benchmark uses it: create, watch, patch, and the audit log's count of writes."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from agentruns.cluster import Cluster, Resource
+
+Body = dict[str, Any]
+OPERATOR = "system:serviceaccount:agentruns-system:agentruns-operator"
+WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+
+
+async def watch(cluster: Cluster, resource: Resource, namespace: str, version: str) -> AsyncIterator[Body]:
+    """Every object of a kind as it changes from this version on."""
+    query = {"watch": "true", "resourceVersion": version}
+    response = await cluster._request("GET", resource.path(namespace), query=query, timeout=None)
+    try:
+        async for line in response.content:
+            yield json.loads(line)["object"]
+    finally:
+        response.close()
+
+
+class Moments:
+    """When each object of a kind was first seen in a state, by name and state."""
+
+    def __init__(self, cluster: Cluster, resource: Resource, namespace: str, state: Any) -> None:
+        self._cluster, self._resource, self._namespace, self._state = cluster, resource, namespace, state
+        self.seen: dict[tuple[str, str], float] = {}
+        self._changed = asyncio.Condition()
+
+    async def __aenter__(self) -> "Moments":
+        listed = await self._cluster.list_all(self._resource, self._namespace)
+        self._task = asyncio.create_task(self._follow(listed["metadata"]["resourceVersion"]))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+
+    async def _follow(self, version: str) -> None:
+        loop = asyncio.get_running_loop()
+        async for body in watch(self._cluster, self._resource, self._namespace, version):
+            async with self._changed:
+                self.seen.setdefault((body["metadata"]["name"], self._state(body)), loop.time())
+                self._changed.notify_all()
+
+    async def at(self, name: str, state: str, seconds: float = 120) -> float:
+        """The loop's time at which this object was seen in this state."""
+        async with asyncio.timeout(seconds), self._changed:
+            await self._changed.wait_for(lambda: (name, state) in self.seen)
+        return self.seen[name, state]
+
+
+def writes_since(log: Path, offset: int, user: str = OPERATOR) -> Counter[str]:
+    """The writes of an account in the audit log after an offset, by verb and resource."""
+    found: Counter[str] = Counter()
+    with log.open() as lines:
+        lines.seek(offset)
+        for line in lines:
+            event = json.loads(line)
+            if event["stage"] == "ResponseComplete" and event["verb"] in WRITES and event["user"]["username"] == user:
+                place = event["objectRef"]
+                found["/".join(filter(None, (event["verb"], place["resource"], place.get("subresource"))))] += 1
+    return found
