@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import os
 import sys
 from collections.abc import Callable
 
@@ -25,7 +26,7 @@ def down() -> None:
     """take the cluster down; builds and downloads stay"""
     providers.chosen().down()
     providers.forget()
-    say("the cluster is down")
+    say("no cluster is up any more")
 
 
 def status() -> None:
@@ -71,6 +72,7 @@ def main() -> int:
         if command is load:
             described.add_argument("image", metavar="IMAGE")
     arguments = vars(parser.parse_args())
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
     BIN.mkdir(parents=True, exist_ok=True)
     try:
         with (CLUSTER / "lock").open("w") as lock:

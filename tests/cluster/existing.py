@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from tests.cluster import toolchain
-from tests.cluster.console import ClusterError, output
+from tests.cluster.console import ClusterError, output, say
 from tests.cluster.places import KUBECONFIG
 
 VARIABLE = "AGENTRUN_TEST_KUBECONFIG"
@@ -24,12 +24,15 @@ def up() -> None:
 
 def down() -> None:
     """Forgets the cluster; it is not ours to stop."""
+    say("the existing cluster stays as it is")
     KUBECONFIG.unlink(missing_ok=True)
 
 
 def status() -> str:
     """What the cluster says about itself."""
-    return "existing\n" + output([toolchain.kubectl(), f"--kubeconfig={KUBECONFIG}", "get", "nodes"])
+    if not KUBECONFIG.exists():
+        return "existing: not up"
+    return "existing:\n" + output([toolchain.kubectl(), f"--kubeconfig={KUBECONFIG}", "get", "nodes"])
 
 
 def ctr() -> list[str | Path]:

@@ -33,7 +33,7 @@ def down() -> None:
 
 def status() -> str:
     """What the cluster says about itself."""
-    return "kind\n" + _kubectl("get", "nodes")
+    return "kind:\n" + _kubectl("get", "nodes") if KUBECONFIG.exists() else "kind: not up"
 
 
 def ctr() -> list[str | Path]:
