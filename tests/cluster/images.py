@@ -101,7 +101,8 @@ def _import(file: Path, name: str, identity: str, ctr: Command) -> None:
 
 
 def _reference(identity: str, ctr: Command) -> str:
-    return output([*ctr, "images", "list", "--quiet", f'labels."{_IDENTITY}"=={identity}']).strip()
+    names = output([*ctr, "images", "list", "--quiet", f'labels."{_IDENTITY}"=={identity}']).split()
+    return next((name for name in names if "@" in name), "")
 
 
 def _remember(name: str, by_digest: str) -> None:
