@@ -18,6 +18,7 @@ _GROUPS = {
     "approvals": "apis/agentrun.dev/v1alpha1",
     "pods": "api/v1",
     "configmaps": "api/v1",
+    "serviceaccounts": "api/v1",
     "controllerrevisions": "apis/apps/v1",
     "networkpolicies": "apis/networking.k8s.io/v1",
 }

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "agentruns"
 KUBECONFIG = Path(os.environ.get("AGENTRUN_TEST_KUBECONFIG") or ROOT / ".cluster" / "kubeconfig")
 SYSTEM = "agentruns-system"
+RELEASE = ("agentruns", f"--namespace={SYSTEM}", f"--kubeconfig={KUBECONFIG}")
 OPERATOR = f"system:serviceaccount:{SYSTEM}:agentruns-operator"
 ALICE = "alice@example.com"
 DIGEST = "sha256:" + "0" * 64
@@ -63,8 +64,9 @@ def opened(namespace: str) -> Shop:
     admin = new_client_from_config(str(KUBECONFIG))  # type: ignore[no-untyped-call]
     text = (Path(__file__).parent / "shop.yaml").read_text().replace("SHOP", namespace)
     subprocess.run(["kubectl", f"--kubeconfig={KUBECONFIG}", "apply", "-f", "-"], input=text, text=True, check=True)
-    install([f"{namespace}:{name}" for name in MAY_DECIDE])
-    until(lambda: CoreV1Api(admin).read_namespaced_service_account("default", namespace), "a default account")
+    default = (namespace, "serviceaccounts", "default")
+    until(lambda: Account(admin, {}).get(*default).status == 200, "the namespace has its default account")
+    let_decide([*who_may_decide(), *(f"{namespace}:{name}" for name in MAY_DECIDE)])
     accounts = {name: service_account(admin, namespace, name) for name in SERVICE_ACCOUNTS}
     accounts |= {
         "admin": Account(admin, {}),
@@ -79,12 +81,18 @@ def opened(namespace: str) -> Shop:
     return shop
 
 
-def install(may_decide: list[str]) -> None:
-    """Installs the chart; what an earlier installation set stays."""
-    command = [str(helm()), "upgrade", "--install", "agentruns", str(CHART), f"--kubeconfig={KUBECONFIG}"]
-    where = [f"--namespace={SYSTEM}", "--create-namespace", "--take-ownership", "--reset-then-reuse-values"]
-    values = f"--set-json=approvals.serviceAccounts={json.dumps(may_decide)}"
-    subprocess.run([*command, *where, values], check=True)
+def who_may_decide() -> list[str]:
+    """The service accounts that the installed chart lists; none if there is no release."""
+    command = [str(helm()), "get", "values", *RELEASE, "--all", "--output=json"]
+    got = subprocess.run(command, capture_output=True, text=True, check=False)
+    return list(json.loads(got.stdout)["approvals"]["serviceAccounts"]) if got.returncode == 0 else []
+
+
+def let_decide(accounts: list[str]) -> None:
+    """Installs or upgrades the chart so that these service accounts may decide; other values stay as they are."""
+    options = ["--install", "--create-namespace", "--take-ownership", "--reset-then-reuse-values"]
+    value = f"--set-json=approvals.serviceAccounts={json.dumps(accounts)}"
+    subprocess.run([str(helm()), "upgrade", *RELEASE, str(CHART), *options, value], check=True)
 
 
 def enforced(shop: Shop) -> None:
@@ -99,6 +107,7 @@ def enforced(shop: Shop) -> None:
 
 def closed(shop: Shop) -> None:
     """Takes everything away again."""
+    let_decide([it for it in who_may_decide() if not it.startswith(f"{shop.namespace}:")])
     admin = shop.accounts["admin"]
     for pod in admin.get(*shop.at("pods")).body["items"]:
         admin.patch(shop.at("pods", pod["metadata"]["name"]), {"metadata": {"finalizers": None}}, store=True)

@@ -55,6 +55,9 @@ def test_a_listed_service_account_signs_with_its_own_name(shop: Shop, asked: tup
         ("listed", decision(), 'cannot patch resource "approvals"'),
         ("author", decision(), 'cannot patch resource "approvals"'),
         ("alice", decision(digest="sha256:1"), "this decision is for another request"),
+        ("alice", {"spec": {"decision": "Approve"}}, 'spec.decision in body must be of type object: "string"'),
+        ("alice", {"spec": {"decision": {"by": ALICE}}}, "spec.decision.verdict: Required value"),
+        ("alice", {"spec": None}, "spec: Required value"),
         ("alice", decision() | {"metadata": {"labels": {"a": "b"}}}, "labels, owners and finalizers of an Approval"),
         ("alice", OWNERLESS, "labels, owners and finalizers of an Approval cannot be changed"),
         ("alice", {"metadata": {"finalizers": ["example.com/mine"]}}, "labels, owners and finalizers of an Approval"),
@@ -112,6 +115,13 @@ def test_who_starts_a_run_is_written_by_the_api_server(shop: Shop) -> None:
     for claimed in ({}, {"requestedBy": ALICE}):
         run = shop.accounts["author"].create(shop.at("agentruns"), agentrun(**claimed))
         assert run.body["spec"]["requestedBy"] == author
+
+
+@pytest.mark.parametrize("spec", [None, "refund", {}])
+def test_a_run_without_steps_is_refused_for_that_and_nothing_else(shop: Shop, spec: Any) -> None:
+    message = shop.accounts["author"].create(shop.at("agentruns"), agentrun() | {"spec": spec}).message
+    assert "Required value" in message or 'spec in body must be of type object: "string"' in message
+    assert "Policy" not in message
 
 
 @pytest.mark.parametrize(

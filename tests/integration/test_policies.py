@@ -35,6 +35,12 @@ def in_run(shop: Shop, *rest: str) -> tuple[str, ...]:
     return shop.at("agentruns", shop.run["metadata"]["name"], *rest)
 
 
+def network_rule(name: str) -> Body:
+    """One that selects nothing, and so closes nothing."""
+    spec = {"podSelector": {"matchLabels": {"app": "none"}}, "policyTypes": ["Egress"]}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}, "spec": spec}
+
+
 DEBUG: Body = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "registry.example/debug"}]}}
 LABEL: Body = {"metadata": {"labels": {"example.com/mine": "yes"}}}
 
@@ -111,15 +117,31 @@ MATRIX: list[tuple[str, Action, str]] = [
         lambda s, a: a.patch(in_sandbox(s), [{"op": "replace", "path": "/spec/containers/0/image", "value": "x"}]),
         "admin gitops",
     ),
+    (
+        "say how a sandbox is",
+        lambda s, a: a.patch(in_sandbox(s, "status"), {"status": {"message": "all is well"}}),
+        "admin gitops",  # and whoever the cluster lets write pods/status: kubelets, network plugins
+    ),
+    (
+        "make a sandbox by its status",
+        lambda s, a: a.patch(s.at("pods", "plain", "status"), {"metadata": {"labels": {"agentrun.dev/run-uid": "1"}}}),
+        "admin gitops",
+    ),
     ("debug a sandbox", lambda s, a: a.patch(in_sandbox(s, "ephemeralcontainers"), DEBUG), "admin gitops"),
     ("enter a sandbox", lambda s, a: a.connect(in_sandbox(s, "exec"), command="sh", stdout="1"), "admin gitops"),
     ("attach to a sandbox", lambda s, a: a.connect(in_sandbox(s, "attach"), stdout="1"), "admin gitops"),
     ("reach a sandbox's port", lambda s, a: a.connect(in_sandbox(s, "portforward"), ports="80"), "admin gitops"),
     ("enter another pod", lambda s, a: a.connect(s.at("pods", "plain", "exec"), command="sh"), "editor admin gitops"),
+    ("open the network", lambda s, a: a.delete(s.at("networkpolicies", "agentrun-sandboxes")), "admin gitops"),
     (
-        "open the network",
-        lambda s, a: a.delete(s.at("networkpolicies", "agentrun-sandboxes")),
+        "be there before the operator's network rules",
+        lambda s, a: a.create(s.at("networkpolicies"), network_rule("agentrun-egress-1")),
         "admin gitops",
+    ),
+    (
+        "make another network rule",
+        lambda s, a: a.create(s.at("networkpolicies"), network_rule("mine")),
+        "editor admin gitops",
     ),
     ("change an output", lambda s, a: a.patch(s.at("configmaps", "payments-refund-1"), {"data": {}}), "admin gitops"),
     ("unpin a tool", lambda s, a: a.delete(s.at("controllerrevisions", "payments-refund-1")), "admin gitops"),

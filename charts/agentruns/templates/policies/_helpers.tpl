@@ -22,12 +22,11 @@ spec:
 {{- define "agentruns.who" -}}
 - name: operator
   expression: request.userInfo.username == '{{ include "agentruns.user" . }}'
-# Kubernetes' own controllers, its scheduler and its kubelets.
+# Kubernetes' own controllers.
 - name: cluster
   expression: >-
     request.userInfo.username.startsWith('system:serviceaccount:kube-system:') ||
-    request.userInfo.username in ['system:kube-controller-manager', 'system:kube-scheduler'] ||
-    'system:nodes' in request.userInfo.?groups.orValue([])
+    request.userInfo.username == 'system:kube-controller-manager'
 # Who holds the custom verb `manage` on `sandboxes`: a person who must put something right by hand.
 - name: manager
   expression: >-
