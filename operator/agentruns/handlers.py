@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+from dataclasses import replace
 from typing import Any, Final
 
 import kopf
@@ -33,7 +35,12 @@ def _watch(registry: kopf.OperatorRegistry, store: Store, kind: str, resource: t
 
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     """The credentials of this pod's service account, or of KUBECONFIG outside a cluster."""
-    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    account = kopf.login_with_service_account(**kwargs)
+    if account is None:
+        return kopf.login_with_kubeconfig(**kwargs)
+    # kopf would ask for a name, which takes a cluster DNS that works; every pod is told the address.
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    return replace(account, server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}")
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
