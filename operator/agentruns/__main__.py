@@ -19,6 +19,7 @@ from agentruns.reconciler import App, reconcile
 from agentruns.results import Followers
 from agentruns.settings import Settings, own_namespace
 from agentruns.store import Store
+from agentruns.tools import reconcile_tool
 
 RECURSION_LIMIT: Final = 50_000
 """The API server accepts JSON nested 10,000 deep; reading it must not end a watch. Anything deep is refused later."""
@@ -64,7 +65,8 @@ async def operate(settings: Settings) -> None:
     """Lists everything, then watches and works; a part that fails ends the whole, and the pod is started anew."""
     cluster = await Cluster.connect()
     queue = Queue(lambda key: reconcile(key, app))
-    store = Store(queue.add)
+    tool_queue = Queue(lambda key: reconcile_tool(key, cluster, store), workers=2)
+    store = Store(queue.add, tool_queue.add)
     announcer = Announcer(cluster, secrets.token_hex(4))
     followers = Followers(cluster, store)
     app = App(cluster, store, Answers(cluster, store), followers, announcer, settings)
@@ -74,15 +76,15 @@ async def operate(settings: Settings) -> None:
     await list_everything(cluster, store, settings.watch_namespaces)
     health.listed = True
     log.info("listed %d runs; working", len(store.runs))
-    await _work(app, queue, settings)
+    await _work(app, [queue, tool_queue], settings)
 
 
-async def _work(app: App, queue: Queue, settings: Settings) -> None:
+async def _work(app: App, queues: list[Queue], settings: Settings) -> None:
     stop = asyncio.Event()
     namespaces = settings.watch_namespaces
     parts = [
         asyncio.create_task(handlers.watch(app.store, namespaces, stop), name="watching"),
-        asyncio.create_task(queue.run(), name="working"),
+        *(asyncio.create_task(queue.run(), name="working") for queue in queues),
         asyncio.create_task(app.announcer.run(), name="announcing"),
         asyncio.create_task(keep_listing(app.cluster, app.store, namespaces), name="listing"),
         asyncio.create_task(app.answers.keep_proving(own_namespace()), name="proving"),

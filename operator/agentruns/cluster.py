@@ -1,5 +1,6 @@
 """The Kubernetes API in this operator's verbs. Dicts go in and raw JSON comes out; nothing is tried twice here."""
 
+import copy
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -17,7 +18,9 @@ Body = dict[str, Any]
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 TIMEOUT: Final = 20.0
-"""Seconds for one request; watching and following logs have their own."""
+"""Seconds for one request; following a log takes as long as it takes."""
+CONNECTIONS: Final = 16
+"""Connections for requests, each of which is answered in milliseconds."""
 
 _PLURALS: Final = {
     "AgentRun": "agentruns",
@@ -74,8 +77,9 @@ POLICIES: Final = Resource("networking.k8s.io/v1", "NetworkPolicy")
 class Cluster:
     """One connection pool to one API server. Every method raises ApiError for an answer that is not a success."""
 
-    def __init__(self, api: client.ApiClient) -> None:
-        self._api = api
+    def __init__(self, api: client.ApiClient, streams: client.ApiClient) -> None:
+        """`streams` carries followed logs, so that they never take the connections that writes need."""
+        self._api, self._streams = api, streams
         self._host = api.configuration.host
 
     @classmethod
@@ -83,16 +87,19 @@ class Cluster:
         """The cluster of this pod's service account, or of KUBECONFIG outside a cluster."""
         configuration = client.Configuration()
         configuration.retries = None  # one retry layer: the queue
-        configuration.connection_pool_maxsize = 100
+        configuration.connection_pool_maxsize = CONNECTIONS
         if Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():
             config.load_incluster_config(client_configuration=configuration)
         else:
             await config.load_kube_config(client_configuration=configuration)
-        return cls(client.ApiClient(configuration))
+        streaming = copy.copy(configuration)
+        streaming.connection_pool_maxsize = 0  # no limit: whoever follows logs keeps one
+        return cls(client.ApiClient(configuration), client.ApiClient(streaming))
 
     async def close(self) -> None:
         """Ends every connection."""
         await self._api.close()
+        await self._streams.close()
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Body:
         """The object as the API server has it now."""
@@ -162,7 +169,8 @@ class Cluster:
         headers = {"Accept": "application/json", "Content-Type": content_type or "application/json"}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
-        answer = await self._api.rest_client.request(
+        api = self._api if timeout else self._streams
+        answer = await api.rest_client.request(
             method, url, headers=headers, body=body, _request_timeout=_timeout(timeout)
         )
         if answer.status >= 400:

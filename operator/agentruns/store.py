@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from agentruns.core.kubelet import pod_seen
 from agentruns.core.naming import LABEL_RUN_UID
 from agentruns.core.observed import PodSeen, ToolResult
-from agentruns.core.resources import AgentRun, Approval, ToolSpec
+from agentruns.core.resources import AgentRun, Approval, Tool, ToolSpec
 
 Key = tuple[str, str]
 Body = dict[str, Any]
@@ -28,12 +28,12 @@ class _Known:
 class Store:
     """What is known of the cluster. `changed` is called with the key of every run that a change concerns."""
 
-    def __init__(self, changed: Callable[[Key], None]) -> None:
-        self._changed = changed
+    def __init__(self, changed: Callable[[Key], None], tool_changed: Callable[[Key], None]) -> None:
+        self._changed, self._tool_changed = changed, tool_changed
         self._known: dict[str, _Known] = {}
         self.runs: dict[Key, AgentRun] = {}
         self._keys: dict[str, Key] = {}
-        self._tools: dict[Key, ToolSpec] = {}
+        self.tools: dict[Key, Tool] = {}
         self._pods: dict[str, dict[str, PodSeen]] = {}
         self._approvals: dict[str, dict[str, Approval]] = {}
         self._policies: dict[str, frozenset[str]] = {}
@@ -127,9 +127,10 @@ class Store:
         """A Tool; the runs of its namespace that have not begun look again."""
         key = _key(body)
         if gone:
-            self._tools.pop(key, None)
+            self.tools.pop(key, None)
         else:
-            self._tools[key] = ToolSpec.model_validate(body["spec"])
+            self.tools[key] = Tool.model_validate(body)
+        self._tool_changed(key)
         for run_key, run in self.runs.items():
             if run_key[0] == key[0] and run.status.started_at is None:
                 self._changed(run_key)
@@ -163,7 +164,7 @@ class Store:
 
     def tools_named(self, namespace: str, names: Iterable[str]) -> dict[str, ToolSpec]:
         """Those of the named Tools that are there."""
-        return {name: self._tools[namespace, name] for name in names if (namespace, name) in self._tools}
+        return {name: self.tools[namespace, name].spec for name in names if (namespace, name) in self.tools}
 
     def policies_in(self, namespace: str) -> frozenset[str]:
         """The names of this operator's NetworkPolicies in a namespace."""

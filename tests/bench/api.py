@@ -43,15 +43,21 @@ class Moments:
 
     async def _follow(self, version: str) -> None:
         loop = asyncio.get_running_loop()
-        async for body in watch(self._cluster, self._resource, self._namespace, version):
+        try:
+            async for body in watch(self._cluster, self._resource, self._namespace, version):
+                async with self._changed:
+                    self.seen.setdefault((body["metadata"]["name"], self._state(body)), loop.time())
+                    self._changed.notify_all()
+        finally:
             async with self._changed:
-                self.seen.setdefault((body["metadata"]["name"], self._state(body)), loop.time())
                 self._changed.notify_all()
 
     async def at(self, name: str, state: str, seconds: float = 120) -> float:
         """The loop's time at which this object was seen in this state."""
         async with asyncio.timeout(seconds), self._changed:
-            await self._changed.wait_for(lambda: (name, state) in self.seen)
+            await self._changed.wait_for(lambda: (name, state) in self.seen or self._task.done())
+        if (name, state) not in self.seen:
+            raise ConnectionError(f"the watch ended before {name} was {state}")
         return self.seen[name, state]
 
 

@@ -227,6 +227,21 @@ class ToolSpec(Model):
         return sorted({source["secretKeyRef"]["name"] for source in sources if source.get("secretKeyRef")})
 
 
+class ToolStatus(Model):
+    observed_generation: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+    def body(self) -> dict[str, Any]:
+        """The status as the API server stores it."""
+        return _without_empty(self.model_dump(mode="json", by_alias=True))
+
+
+class Tool(Model):
+    metadata: Metadata
+    spec: ToolSpec
+    status: ToolStatus = ToolStatus()
+
+
 # ---------------------------------------------------------------------------------------------- Approval
 
 

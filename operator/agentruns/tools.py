@@ -1,0 +1,34 @@
+"""One pass over one Tool: whether runs can use it is written to its status."""
+
+from agentruns.clock import utc_now
+from agentruns.cluster import TOOLS, ApiError, Cluster
+from agentruns.core.naming import API_VERSION
+from agentruns.core.readiness import tool_status
+from agentruns.queue import Key
+from agentruns.store import Store
+
+
+async def reconcile_tool(key: Key, cluster: Cluster, store: Store) -> None:
+    """Records whether a Tool is ready, if that is not what its status says."""
+    tool = store.tools.get(key)
+    if tool is None:
+        return
+    status = tool_status(tool, utc_now())
+    if status == tool.status:
+        return
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": "Tool",
+        "metadata": {
+            "name": tool.metadata.name,
+            "namespace": tool.metadata.namespace,
+            "resourceVersion": tool.metadata.resource_version,
+        },
+        "spec": {},
+        "status": status.body(),
+    }
+    try:
+        store.take("Tool", await cluster.put_status(TOOLS, body))
+    except ApiError as error:
+        if error.status not in (404, 409):
+            raise  # a Tool that has changed is looked at again when the change is seen
