@@ -47,7 +47,7 @@ def fingerprint(*parts: str) -> str:
 def depth(value: Any) -> int:
     """How deep a JSON value is nested, without recursion; a scalar is 0. Counting stops past MAX_DEPTH."""
     level, layer = 0, [value]
-    while layer and level <= MAX_DEPTH:
+    while layer and level <= MAX_DEPTH + 1:
         layer = [child for item in layer for child in _children(item)]
         level += 1
     return level - 1
