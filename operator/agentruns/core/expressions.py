@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import cel
 
-from agentruns.core.lexing import ExpressionError, bound_names, nesting, steps_read
+from agentruns.core.lexing import ExpressionError, bound_names, matches_patterns, nesting, steps_read
 from agentruns.core.observed import Evaluation, Observed
 
 MAX_BYTES: Final = 2048
@@ -23,12 +23,13 @@ CHEAP: Final = 2_000_000
 
 @dataclass(frozen=True)
 class Expression:
-    """A compiled expression: its source, the names it reads, the steps it reads, and how deep its loops nest."""
+    """A compiled expression: what it reads, how deep its loops nest, and whether it matches regular expressions."""
 
     source: str
     names: frozenset[str]
     steps: frozenset[str]
     nesting: int
+    matches: bool
 
     def check(self, *known: str, steps: frozenset[str] = frozenset()) -> None:
         """Raises ExpressionError if a name is unknown here or a step is read that is not among those allowed."""
@@ -47,7 +48,7 @@ def compiled(source: str) -> Expression:
     if deepest > MAX_NESTING:
         raise ExpressionError(f"nests comprehensions {deepest} deep; at most {MAX_NESTING} are allowed")
     variables = frozenset(_program(source).variables()) - bound_names(source)
-    return Expression(source, variables, steps_read(source), deepest)
+    return Expression(source, variables, steps_read(source), deepest, matches_patterns(source))
 
 
 @lru_cache(maxsize=4096)
@@ -60,8 +61,8 @@ def _program(source: str) -> cel.Program:
 
 def value(source: str, environment: dict[str, Any], seen: Observed) -> Any:
     """The JSON value of an expression; raises ExpressionError, or Unanswered where it must be evaluated elsewhere."""
-    text = json.dumps(environment)
-    if len(source) * len(text) ** (compiled(source).nesting + 1) <= CHEAP:
+    text, expression = json.dumps(environment), compiled(source)
+    if not expression.matches and len(source) * len(text) ** (expression.nesting + 1) <= CHEAP:
         return evaluated(source, environment)
     answer = seen.answer(Evaluation(source, text))
     if isinstance(answer, ExpressionError):
@@ -87,8 +88,10 @@ def _explained(error: Exception) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).removeprefix("Failed to parse expression").strip()
-    return text.split("| ")[0].split(": ERROR: <input>:")[-1].strip().splitlines()[0][:300] or type(error).__name__
+    """What the library says, without the source that it repeats."""
+    _, _, place_and_cause = str(error).partition(": ERROR: <input>:")
+    said = (place_and_cause or str(error)).strip().partition("\n")[0]
+    return said[:300] or type(error).__name__
 
 
 def _require_json(found: Any) -> None:

@@ -1,33 +1,42 @@
 """The text of a CEL expression, looked at before it is compiled: its tokens, loops, and the steps it reads."""
 
 import re
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+Token = tuple[str, str]
+"""Its kind (comment, string, unclosed, word, space or mark) and its text."""
 
 _TOKEN = re.compile(
-    r"""(?P<string>[rR]?(?:\"\"\".*?\"\"\"|'''.*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'))"""
-    r"""|(?P<macro>\.\s*(?:all|exists_one|exists|map|filter)\s*\()"""
+    r"""(?P<comment>//[^\n]*)"""
+    r"""|(?P<string>[bB]?[rR](?:\"\"\".*?\"\"\"|'''.*?'''|"[^"\n\r]*"|'[^'\n\r]*')"""
+    r"""|[bB]?(?:\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''|"(?:\\.|[^"\\\n\r])*"|'(?:\\.|[^'\\\n\r])*'))"""
+    r"""|(?P<unclosed>["'].*)"""
     r"""|(?P<word>[A-Za-z_]\w*)|(?P<space>\s+)|(?P<mark>.)""",
     re.DOTALL,
 )
+"""As the library reads it: whatever this saw as text and the library as code would be code that nobody looked at."""
+_LOOPS: Final = frozenset({"all", "exists", "existsOne", "exists_one", "filter", "map"})
 
 
 class ExpressionError(ValueError):
     """An expression that does not compile, asks for what it may not read, or has no usable value."""
 
 
-def tokens(source: str) -> Iterator[tuple[str, str]]:
-    """Every token as (kind, text), white space included: string, macro, word, space or mark."""
-    for found in _TOKEN.finditer(source):
+def tokens(source: str, start: int = 0) -> Iterator[Token]:
+    """Every token from `start` on, white space and comments included, in time linear in their size."""
+    for found in _TOKEN.finditer(source, start):
         yield str(found.lastgroup), found.group()
 
 
 def nesting(source: str) -> int:
     """How many comprehensions stand inside one another at the deepest place."""
+    solid = _solid(source)
+    loops = _loops(solid)
     deepest, open_brackets = 0, list[bool]()
-    for kind, text in tokens(source):
-        if kind == "macro" or text in ("(", "[", "{"):
-            open_brackets.append(kind == "macro")
+    for place, (_, text) in enumerate(solid):
+        if text in ("(", "[", "{"):
+            open_brackets.append(place in loops)
             deepest = max(deepest, sum(open_brackets))
         elif text in (")", "]", "}") and open_brackets:
             open_brackets.pop()
@@ -37,8 +46,12 @@ def nesting(source: str) -> int:
 def bound_names(source: str) -> frozenset[str]:
     """The names that comprehensions bind."""
     solid = _solid(source)
-    pairs = pairwise(solid)
-    return frozenset(word for (kind, _), (next_kind, word) in pairs if kind == "macro" and next_kind == "word")
+    return frozenset(solid[place + 1][1] for place in _loops(solid) if place + 1 < len(solid))
+
+
+def matches_patterns(source: str) -> bool:
+    """Whether an expression matches a regular expression, which may be big or come from data."""
+    return ("word", "matches") in _solid(source)
 
 
 def steps_read(source: str) -> frozenset[str]:
@@ -54,5 +67,15 @@ def steps_read(source: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _solid(source: str) -> list[tuple[str, str]]:
-    return [token for token in tokens(source) if token[0] != "space"]
+def _loops(solid: Sequence[Token]) -> frozenset[int]:
+    """The places of the brackets that open a comprehension, as in `.map(`."""
+    calls = zip(solid, solid[1:], solid[2:], strict=False)
+    return frozenset(
+        place + 2
+        for place, (dot, name, bracket) in enumerate(calls)
+        if dot[1] == "." and name[1] in _LOOPS and bracket[1] == "("
+    )
+
+
+def _solid(source: str) -> list[Token]:
+    return [token for token in tokens(source) if token[0] not in ("space", "comment")]

@@ -21,25 +21,26 @@ class Part:
 @lru_cache(maxsize=4096)
 def parts(text: str) -> tuple[Part, ...]:
     """A template taken apart; `$${` is a literal `${`. ExpressionError if an expression is not closed."""
-    found: list[Part] = []
-    literal, rest = "", text
-    while (start := rest.find("${")) >= 0:
-        if start > 0 and rest[start - 1] == "$":
-            literal, rest = literal + rest[: start - 1] + "${", rest[start + 2 :]
+    found, literal, position = list[Part](), list[str](), 0
+    while (start := text.find("${", position)) >= 0:
+        if start > position and text[start - 1] == "$":
+            literal += [text[position : start - 1], "${"]
+            position = start + 2
             continue
-        expression, after = _closed(rest[start + 2 :])
-        found += [Part(literal + rest[:start], False), Part(expression, True)]
-        literal, rest = "", after
-    found.append(Part(literal + rest, False))
+        literal.append(text[position:start])
+        end = _closing(text, start + 2)
+        found += [Part("".join(literal), False), Part(text[start + 2 : end].strip(), True)]
+        literal, position = [], end + 1
+    found.append(Part("".join([*literal, text[position:]]), False))
     return tuple(part for part in found if part.text or part.is_expression)
 
 
-def _closed(text: str) -> tuple[str, str]:
-    """The expression up to the brace that closes it, and what follows; braces in strings do not count."""
-    depth, position = 0, 0
-    for _, token in tokens(text):
+def _closing(text: str, start: int) -> int:
+    """The place of the brace that closes the expression that starts there; braces in strings do not count."""
+    depth, position = 0, start
+    for _, token in tokens(text, start):
         if token == "}" and depth == 0:
-            return text[:position].strip(), text[position + 1 :]
+            return position
         depth += {"{": 1, "}": -1}.get(token, 0)
         position += len(token)
     raise ExpressionError("a `${` is not closed; write `$${` for the two characters themselves")

@@ -1,0 +1,200 @@
+"""Expressions: bounded before they are compiled, weighed before they are evaluated, and clear about what is wrong."""
+
+import json
+from typing import Any
+
+import pytest
+from agentruns.core import expressions
+from agentruns.core.expressions import Expression, compiled, evaluated, value
+from agentruns.core.lexing import ExpressionError, bound_names, nesting, steps_read
+from agentruns.core.observed import Evaluation, Unanswered
+
+from tests.unit.builders import seen
+
+THREE_LOOPS = "[1].map(a, [1].map(b, [1].map(c, c)))"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("run.input.n", 7),
+        ("run.input.price", 12.5),
+        ("run.input.lost", True),
+        ("run.input.nothing", None),
+        ("run.input.items", [1, 2, 3]),
+        ("run.input.items.map(it, it * 2)", [2, 4, 6]),
+        ("{'a': run.input.n}", {"a": 7}),
+        ("'R-' + string(run.input.n)", "R-7"),
+        ("run.input.items.exists(it, it > 2) ? 'many' : 'few'", "many"),
+        ("1 // what follows is a comment: '", 1),
+    ],
+)
+def test_a_value_keeps_its_type(source: str, found: Any) -> None:
+    data = {"n": 7, "price": 12.5, "lost": True, "nothing": None, "items": [1, 2, 3]}
+    assert value(source, {"run": {"input": data}}, seen()) == found
+    assert type(evaluated(source, {"run": {"input": data}})) is type(found)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("", "1:1"),
+        ("1 +", "1:4"),
+        ("a || || b", "1:6"),
+        ("'open", "token recognition"),
+        ("a.?b", r"1:2: unsupported syntax '\.\?'"),
+        ("x" * 2049, "longer than 2048 bytes; compute it in a step"),
+        ("'" + "ü" * 1024 + "'", "longer than 2048 bytes"),
+        (THREE_LOOPS, "nests comprehensions 3 deep; at most 2"),
+        ("[" * 1000 + "]" * 1000, "1:"),
+    ],
+)
+def test_what_does_not_compile_says_where_or_why(source: str, said: str) -> None:
+    with pytest.raises(ExpressionError, match=said):
+        compiled(source)
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        f"// '''\n{THREE_LOOPS}\n// '''",
+        f'// """\n{THREE_LOOPS} // """',
+        rf"r'\' + string({THREE_LOOPS}) + ''",
+        rf'r"\" + string({THREE_LOOPS}) + ""',
+        rf"br'\'.size() + {THREE_LOOPS}.size() + b''.size()",
+        "[1].// a comment\nmap(a, [1].\nmap // another\n(b, [1].map(c, c)))",
+        "[1].exists_one(a, [1].existsOne(b, [1].all(c, true)))",
+        "[1] . filter ( a, [1].exists(b, [1].map(c, c) == []))",
+        rf"'\'' + string({THREE_LOOPS}) + '\''",
+        rf"'''\'''' + string({THREE_LOOPS}) + ''",
+    ],
+)
+def test_no_way_of_writing_hides_a_comprehension(hidden: str) -> None:
+    with pytest.raises(ExpressionError, match="nests comprehensions 3 deep"):
+        compiled(hidden)
+
+
+@pytest.mark.parametrize(
+    ("source", "levels"),
+    [
+        ("a.b", 0),
+        ("'x.map(y, x.map(z, 1))'", 0),
+        ("a.map", 0),
+        ("map(a, b)", 0),
+        ("a.map(x, x) + b.map(y, y)", 1),
+        ("a.map(x, x).map(y, y)", 1),
+        ("[a.map(x, {'k': b.filter(y, (y))})]", 2),
+        (")a.map(x, x)", 1),
+    ],
+)
+def test_comprehensions_count_where_they_stand_inside_one_another(source: str, levels: int) -> None:
+    assert nesting(source) == levels
+
+
+def test_names_that_comprehensions_bind_are_no_names_to_be_known() -> None:
+    assert bound_names("a.map(x, b.exists(y, x == y))") == {"x", "y"}
+    assert bound_names("a.map(") == frozenset()
+    assert compiled("a.map(x, x + y)").names == {"a", "y"}
+
+
+@pytest.mark.parametrize(
+    ("source", "steps"),
+    [
+        ("steps.a.output.n + steps.b_2.output", {"a", "b_2"}),
+        ("steps . a // why\n . output", {"a"}),
+        ("run.input.steps.a", set()),
+        ("'steps.a' + \"steps\"", set()),
+        ("// steps.a\n1", set()),
+        ("[1].map(it, steps.a.output)", {"a"}),
+    ],
+)
+def test_the_steps_an_expression_reads_are_known_before_it_runs(source: str, steps: set[str]) -> None:
+    assert steps_read(source) == steps
+
+
+@pytest.mark.parametrize("source", ["steps", "steps['a']", "size(steps)", "[steps].map(it, it.a)", "steps.1"])
+def test_a_step_must_be_read_by_its_name(source: str) -> None:
+    with pytest.raises(ExpressionError, match=r"as in steps\.lookup\.output"):
+        steps_read(source)
+
+
+def test_looping_over_all_steps_reads_as_a_step_that_nobody_needs() -> None:
+    with pytest.raises(ExpressionError, match=r"reads steps\.map, which this step does not need"):
+        compiled("steps.map(it, it)").check("run", "steps", steps=frozenset({"a"}))
+
+
+def test_an_unknown_name_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(ExpressionError, match="unknown name 'runn'; known here: run, steps"):
+        compiled("runn.input").check("run", "steps")
+
+
+def test_a_step_that_is_not_needed_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ExpressionError, match=r"reads steps\.b, which this step does not need; add it to `needs`"):
+        compiled("steps.a.output + steps.b.output").check("run", "steps", steps=frozenset({"a"}))
+
+
+def test_what_is_known_passes() -> None:
+    compiled("steps.a.output + run.goal").check("run", "steps", steps=frozenset({"a"}))
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("a.missing", "there is no 'missing' in the data"),
+        ("a.list[3]", "index out of bounds"),
+        ("1 / 0", "division by zero"),
+        ("1 + 'a'", "No such overload"),
+        ("nothing(1)", "Undefined variable or function: 'nothing'"),
+        ("double('NaN')", "its value is not a finite number"),
+        ("[1.0, double('inf')]", "its value is not a finite number"),
+        ("b'bytes'", r"its value is a bytes, which JSON does not have; use string\(\.\.\.\)"),
+        ("[{'a': duration('1s')}]", "its value is a timedelta"),
+        ("{1: 2}", "its value is a dict"),
+        ("a.broken", "Conversion Error"),
+    ],
+)
+def test_what_has_no_json_value_says_why(source: str, said: str) -> None:
+    with pytest.raises(ExpressionError, match=said):
+        evaluated(source, {"a": {"list": [1], **({"broken": "\ud800"} if "broken" in source else {})}})
+
+
+def test_an_error_without_words_is_called_by_its_kind() -> None:
+    assert expressions._first_line(ValueError()) == "ValueError"
+
+
+# ------------------------------------------------------------------------------------- what is not trivially cheap
+
+
+@pytest.mark.parametrize(
+    ("source", "data"),
+    [
+        ("run.map(a, run.map(b, a + b))", list(range(1000))),
+        ("run.filter(it, it > 1)", list(range(20_000))),
+        ("run == run", "x" * 250_000),
+        (r"'a'.matches('(\\w{200}){9}')", None),
+        (r"matches('a', 'b')", None),
+    ],
+)
+def test_what_may_be_costly_is_asked_of_the_shell(source: str, data: Any) -> None:
+    with pytest.raises(Unanswered) as asked:
+        value(source, {"run": data}, seen())
+    assert asked.value.question == Evaluation(source, json.dumps({"run": data}))
+    assert "Evaluation" in str(asked.value)
+
+
+def test_the_answer_of_the_shell_is_the_value() -> None:
+    source, environment = "run.matches('a')", {"run": "a"}
+    question = Evaluation(source, json.dumps(environment))
+    assert value(source, environment, seen(answers={question: True})) is True
+    with pytest.raises(ExpressionError, match="takes more than 2 s"):
+        value(source, environment, seen(answers={question: ExpressionError("takes more than 2 s")}))
+
+
+def test_what_is_cheap_is_not_asked() -> None:
+    assert value("run.map(a, a + 1).size()", {"run": list(range(20))}, seen()) == 20
+    assert value("run.map(a, run.map(b, a + b)).size()", {"run": [1, 2]}, seen()) == 2
+
+
+def test_an_expression_is_compiled_once() -> None:
+    assert compiled("run.goal") is compiled("run.goal")
+    assert compiled("run.goal") == Expression("run.goal", frozenset({"run"}), frozenset(), 0, False)
