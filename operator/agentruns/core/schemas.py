@@ -15,7 +15,9 @@ from agentruns.core.observed import Observed, Validation
 MAX_BYTES: Final = 65_536
 CHEAP: Final = 4_000_000
 """Bytes of schema times bytes of value: about a millisecond of work."""
+MAX_PATTERNS: Final = 64
 _PATTERN_SIZE: Final = 1 << 18
+"""Bytes of one compiled pattern: one of that size takes a millisecond or two to compile."""
 _MULTIPLIERS: Final = ("$ref", "$dynamicRef", "uniqueItems", "unevaluatedProperties", "unevaluatedItems")
 _SHOWN: Final = 3
 
@@ -52,13 +54,30 @@ def validated(schema_text: str, value: Any) -> str:
 def _validator(schema_text: str) -> Draft202012Validator:
     if len(schema_text) > MAX_BYTES:
         raise SchemaError(f"is longer than {MAX_BYTES} bytes")
+    schema = json.loads(schema_text)
+    if _patterns(schema) > MAX_PATTERNS:
+        raise SchemaError(f"has more than {MAX_PATTERNS} patterns; check the rest in the tool itself")
     options = RegexOptions(size_limit=_PATTERN_SIZE, dfa_size_limit=_PATTERN_SIZE)
     try:
         return Draft202012Validator(
-            json.loads(schema_text), offline=True, pattern_options=options, mask="the value", validate_formats=False
+            schema, offline=True, pattern_options=options, mask="the value", validate_formats=False
         )
-    except (ValidationError, ValueError) as error:
-        raise SchemaError(str(error).splitlines()[0]) from error
+    except ValidationError as error:
+        raise SchemaError(_sentence(error)) from error
+
+
+def _patterns(schema: Any) -> int:
+    """How many regular expressions a schema has, counted without recursion."""
+    found, pending = 0, [schema]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            named = node.get("patternProperties")
+            found += ("pattern" in node) + (len(named) if isinstance(named, dict) else 0)
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+    return found
 
 
 def _sentence(error: ValidationError) -> str:
