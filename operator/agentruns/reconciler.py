@@ -14,7 +14,7 @@ from agentruns.core.actions import Create
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.naming import API_VERSION
 from agentruns.core.observed import Observed, Question, Refusal, Unanswered
-from agentruns.core.resources import IN_FLIGHT_STATES, AgentRun, RunStatus
+from agentruns.core.resources import HOLDING_STATES, AgentRun, RunStatus
 from agentruns.orphans import release_orphans
 from agentruns.performing import Performer, StaleError
 from agentruns.queue import Key
@@ -127,7 +127,7 @@ def _observe(
     """One consistent look at everything that is known of a run."""
     uid, namespace = run.metadata.uid, run.metadata.namespace
     pods = app.store.pods(uid)
-    recorded = [step.pod_uid for step in run.status.steps if step.state in IN_FLIGHT_STATES]
+    recorded = [step.pod_uid for step in run.status.steps if step.state in HOLDING_STATES]
     return Observed(
         now=utc_now(),
         jitter=jitter,
@@ -168,7 +168,7 @@ async def _record(run: AgentRun, status: RunStatus, app: App) -> bool:
         return False
     app.store.take("AgentRun", written)
     app.announcer.tell(run, run.status, status)
-    app.store.forget_results(step.pod_uid for step in status.steps if step.state not in IN_FLIGHT_STATES)
+    app.store.forget_results(step.pod_uid for step in status.steps if step.state not in HOLDING_STATES)
     return True
 
 
@@ -184,7 +184,7 @@ async def _look(run: AgentRun, app: App) -> None:
 
 def _follow_logs(run: AgentRun, status: RunStatus, app: App) -> None:
     """The log of every running pod of a step in flight is followed for its result."""
-    wanted = {step.pod_uid for step in status.steps if step.state in IN_FLIGHT_STATES}
+    wanted = {step.pod_uid for step in status.steps if step.state in HOLDING_STATES}
     pods = app.store.pods(run.metadata.uid)
     running = [pod for uid, pod in pods.items() if uid in wanted and pod.started_at and pod.end is None]
     app.followers.follow(run.metadata.namespace, run.metadata.uid, running)

@@ -9,6 +9,7 @@ from agentruns.core.attempts import GRACE
 from agentruns.core.observed import Observed, PodSeen
 from agentruns.core.resources import (
     FINAL_PHASES,
+    HOLDING_STATES,
     IN_FLIGHT_STATES,
     AgentRun,
     ApprovalState,
@@ -28,9 +29,10 @@ class Left:
 
 def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
     """What is to be done about pods that no step in flight holds, and about questions nobody needs answered."""
-    in_flight = {record.pod_uid for record in status.steps if record.state in IN_FLIGHT_STATES}
     deleted = run.metadata.deletion_timestamp is not None
-    over = [pod for pod in seen.pods.values() if deleted or pod.uid not in in_flight]
+    holding = IN_FLIGHT_STATES if status.phase in FINAL_PHASES else HOLDING_STATES
+    held = {record.pod_uid for record in status.steps if record.state in holding}
+    over = [pod for pod in seen.pods.values() if deleted or pod.uid not in held]
     actions = [action for pod in over for action in _for_pod(pod, status, seen, deleted=deleted)]
     running = [pod for pod in over if pod.started_at and pod.end is None]
     wake_at = seen.now + (PATIENCE if deleted else GRACE) if running else None

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Final
 
-from agentruns.core import schemas
+from agentruns.core import outputs, schemas
 from agentruns.core.actions import Create, SettleApproval
 from agentruns.core.approvals import (
     Demand,
@@ -14,9 +14,9 @@ from agentruns.core.approvals import (
     effect_request,
     is_ours,
 )
+from agentruns.core.attempts import Ended, Outcome, examined
 from agentruns.core.look import Look, Moved
 from agentruns.core.observed import PolicyEnforced
-from agentruns.core.outputs import kept
 from agentruns.core.pods import Attempt
 from agentruns.core.resources import Approval, ApprovalState, RecordedDecision, StepState
 from agentruns.core.starting import started
@@ -51,6 +51,9 @@ def asked(look: Look) -> Moved:
 
 def doubted(look: Look) -> Moved:
     """A step whose outcome is unknown: a person says what became of it."""
+    found = examined(look.record, look.seen)
+    if isinstance(found, Ended) and found.outcome is Outcome.SUCCEEDED and found.result:
+        return outputs.settled(look, found.result.output)  # it could be read after all: nobody need be asked
     attempt = look.attempt()
     request = doubt_request(look.run, look.step, attempt, look.record.message, look.seen)
     demand = doubt_demand(look.run, look.step, attempt, request)
@@ -62,6 +65,8 @@ def doubted(look: Look) -> Moved:
     match answer.verdict:
         case "Happened":
             return _happened(decided, demand)
+        case "RunAgain" if not (isinstance(found, Ended) and found.closed):
+            return Moved(look.record, wake_at=look.seen.now + RETRY_POLICY)
         case "RunAgain":
             again = decided.recording(state=StepState.WAITING, epoch=look.record.epoch + 1, attempt=0)
             return Moved(again.record)
@@ -76,7 +81,7 @@ def _happened(look: Look, demand: Demand) -> Moved:
     output = decision.output if decision else None
     if look.tool.output_schema and (wrong := schemas.problems(look.tool.output_schema, output, look.seen)):
         return Moved(look.failed("InvalidResult", f"decision.output does not fit the outputSchema: {wrong}"))
-    return kept(look, output)
+    return outputs.kept(look, output)
 
 
 def _answer(look: Look, demand: Demand) -> RecordedDecision | Moved:

@@ -48,6 +48,8 @@ class StepState(StrEnum):
 
 FINAL_STATES: Final = frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED, StepState.CANCELLED})
 IN_FLIGHT_STATES: Final = frozenset({StepState.PREPARED, StepState.RUNNING})
+HOLDING_STATES: Final = IN_FLIGHT_STATES | {StepState.IN_DOUBT}
+"""States of steps whose recorded pod may still have something to say."""
 
 
 # ---------------------------------------------------------------------------------------------- AgentRun

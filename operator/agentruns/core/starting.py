@@ -31,7 +31,7 @@ def started(look: Look, attempt: Attempt) -> Moved:
     if missing:
         return Moved(look.record, preparations=missing)
     if not _fits(pod, look, attempt):
-        return _cleared(look, pod)
+        return _cleared(look, attempt, pod)
     return Moved(_prepared(look, attempt, pod), actions=(Ungate(pod.name, pod.uid),))
 
 
@@ -64,14 +64,15 @@ def _fits(pod: PodSeen, look: Look, attempt: Attempt) -> bool:
     )
 
 
-def _cleared(look: Look, pod: PodSeen) -> Moved:
+def _cleared(look: Look, attempt: Attempt, pod: PodSeen) -> Moved:
     """A pod in the way: one that is still gated cannot have done anything and goes; any other is a person's matter."""
     if pod.deleting and not pod.node:
         return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
     if pod.gated:
         return Moved(look.record, preparations=(DeletePod(pod.name, pod.uid, pod.resource_version),))
     message = f"pod {pod.name} was started by somebody else; what it did is not known"
-    return Moved(look.recording(state=StepState.IN_DOUBT, reason="ForeignPod", message=message).record)
+    doubt = {"state": StepState.IN_DOUBT, "reason": "ForeignPod", "message": message}
+    return Moved(look.recording(**doubt, attempt=attempt.number, pod=pod.name, pod_uid=pod.uid).record)
 
 
 def _refused(look: Look, refusal: Refusal) -> Moved:

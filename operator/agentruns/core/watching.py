@@ -1,11 +1,12 @@
 """An attempt underway: let go, waited for, stopped in time, and concluded."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from agentruns.core import outputs
 from agentruns.core.actions import DeletePod, StopPod, Ungate
-from agentruns.core.attempts import GRACE, Ended, Next, Outcome, Underway, backoff, examined, follows
+from agentruns.core.attempts import GRACE, NOT_STARTED, Ended, Next, Outcome, Underway, backoff, examined, follows
 from agentruns.core.look import MESSAGE_LENGTH, Look, Moved
 from agentruns.core.observed import PodSeen
 from agentruns.core.resources import StepState, StepStatus
@@ -20,13 +21,22 @@ HARD_END: Final = timedelta(seconds=60) + GRACE
 
 def watched(look: Look) -> Moved:
     """A step whose pod is recorded, one look further."""
-    found = examined(look.record, look.seen)
+    found = _timed_out(look, examined(look.record, look.seen))
     match found:
         case Underway():
             return _underway(look, found)
         case Ended():
             next_ = follows(look.tool.effect, found.outcome)
             return _after(look, found, next_) if found.closed or next_ is Next.SUCCEED else _closing(look)
+
+
+def _timed_out(look: Look, found: Ended | Underway) -> Ended | Underway:
+    """An attempt stopped at its timeout says so; what its tool says of having been stopped tells a person nothing."""
+    pod = look.pod
+    late = pod is not None and pod.started_at is not None and look.seen.now >= pod.started_at + look.timeout
+    if isinstance(found, Ended) and found.outcome is Outcome.UNKNOWN and late:
+        return replace(found, reason="TimedOut", message=f"it ran longer than its timeout of {look.timeout}")
+    return found
 
 
 def stopped(look: Look) -> Moved:
@@ -76,7 +86,7 @@ def _as_running(look: Look, pod: PodSeen) -> StepStatus:
 def _unbegun(look: Look, found: Underway, pod: PodSeen) -> Moved:
     """A pod let go that has not begun: said why, and given up when its time to begin has passed."""
     if look.seen.now < pod.not_after:
-        record = look.recording(reason="NotStarted", message=found.stuck).record if found.stuck else look.record
+        record = look.recording(reason=NOT_STARTED, message=found.stuck).record if found.stuck else look.record
         return Moved(record, wake_at=pod.not_after)
     if pod.deleting:
         return Moved(look.record, wake_at=look.seen.now + PATIENCE)
