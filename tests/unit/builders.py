@@ -86,6 +86,7 @@ def a_pod(**fields: Any) -> PodSeen:
         "waiting_reason": "",
         "waiting_message": "",
         "end": None,
+        "restarted": False,
         "disrupted": False,
     }
     return PodSeen(**(plain | fields))

@@ -12,6 +12,8 @@ GRACE: Final = timedelta(seconds=5)
 """What a pod gets to end by itself, after its result or after being told to stop."""
 START_WINDOW: Final = timedelta(minutes=5)
 """How long after it was prepared a pod may begin; its entry point refuses later."""
+NOT_STARTED: Final = "NotStarted"
+"""The reason of a step whose pod has not begun yet; its message says why, as long as anybody knows."""
 
 
 class Outcome(StrEnum):
@@ -69,8 +71,7 @@ def follows(effect: Effect, outcome: Outcome) -> Next:
 def backoff(retry: Retry, attempt: int, jitter: float, retry_after: float | None) -> timedelta:
     """The wait after a failed attempt: exponential, capped, full jitter in [0, 1); at least what the tool asked for."""
     ceiling: timedelta = min(retry.max_backoff, retry.initial_backoff * 2 ** min(attempt - 1, 20))
-    asked = timedelta(seconds=min(max(retry_after or 0, 0), 24 * 3600))
-    return max(ceiling * jitter, asked)
+    return max(ceiling * jitter, timedelta(seconds=retry_after or 0))
 
 
 def examined(step: StepStatus, seen: Observed) -> Ended | Underway:
@@ -84,36 +85,33 @@ def examined(step: StepStatus, seen: Observed) -> Ended | Underway:
         return Underway(begun=False)
     if result := seen.results.get(pod.uid):
         return _said(result, closed=_has_ended(pod))
-    if pod.end is not None or (pod.phase in ("Succeeded", "Failed") and pod.begun):
-        return _finished(pod, seen)
     if _never_began(pod):
-        return Ended(Outcome.NEVER_STARTED, True, "NeverStarted", _why_not(pod) or "its pod was removed unstarted")
+        why = step.message if step.reason == NOT_STARTED else _why_not(pod)
+        return Ended(Outcome.NEVER_STARTED, True, "NeverStarted", why or "its pod was removed unstarted")
+    if _has_ended(pod):
+        return _finished(pod, seen)
     return Underway(begun=pod.begun, stuck=_why_not(pod))
 
 
 def _has_ended(pod: PodSeen) -> bool:
-    return pod.end is not None and pod.end.known
+    """Whether its container has ended, known or not how; a pod in its last phase runs nothing any more."""
+    return pod.end is not None or pod.phase in ("Succeeded", "Failed")
 
 
 def _never_began(pod: PodSeen) -> bool:
-    """True only where that is certain: never bound and never to be, or rejected by its kubelet before a container."""
-    if pod.begun:
-        return False
+    """True only where that is certain: never bound and never to be, or ended by its kubelet before a container."""
     if not pod.node:
         return pod.deleting
-    return pod.phase == "Failed" and pod.end is None and not pod.disrupted
-
-
-def _ended_unbegun(pod: PodSeen) -> bool:
-    """A pod told to end before its kubelet had created the container: it then reports one that it cannot locate."""
+    if pod.begun or pod.disrupted:
+        return False
+    if pod.end is None:
+        return pod.phase == "Failed"
     told = pod.deleting or pod.reason == "DeadlineExceeded"
-    return told and pod.end is not None and not pod.end.known and not pod.begun and not pod.disrupted
+    return told and not pod.end.known  # the kubelet then reports a container that it cannot locate
 
 
 def _finished(pod: PodSeen, seen: Observed) -> Ended:
     """The outcome of a pod whose container has ended and whose result was not seen while it ran."""
-    if _ended_unbegun(pod):
-        return Ended(Outcome.NEVER_STARTED, True, "NeverStarted", _why_not(pod) or "its container never began")
     answer = seen.answer(ResultOf(pod.name, pod.uid))
     if isinstance(answer, ToolResult):
         return _said(answer, closed=True)
@@ -125,7 +123,8 @@ def _silent(pod: PodSeen, answer: NoResult) -> Ended:
     """The outcome of a container that ended without a result."""
     end = pod.end
     if end is None or not end.known:
-        return Ended(Outcome.UNKNOWN, True, "ContainerLost", f"its kubelet lost sight of the container; {pod.reason}")
+        reason = f": {pod.reason}" if pod.reason else ""
+        return Ended(Outcome.UNKNOWN, True, "ContainerLost", f"its kubelet lost sight of the container{reason}")
     if answer.invalid:
         return Ended(Outcome.INVALID_RESULT, True, "InvalidResult", answer.invalid)
     if pod.reason in ("Evicted", "DeadlineExceeded", "NodeLost") or end.reason == "OOMKilled":

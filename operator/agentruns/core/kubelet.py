@@ -45,6 +45,7 @@ def pod_seen(body: dict[str, Any]) -> PodSeen:
         waiting_reason=waiting.get("reason") or "",
         waiting_message=waiting.get("message") or "",
         end=_end(state, container),
+        restarted=_restarted(container),
         disrupted=any(it.get("type") == "DisruptionTarget" for it in status.get("conditions") or []),
     )
 
@@ -74,9 +75,14 @@ def _end(state: dict[str, Any], container: dict[str, Any]) -> ContainerEnd | Non
         exit_code=int(terminated.get("exitCode") or 0),
         reason=reason,
         message=terminated.get("message") or "",
-        known=reason != _LOST and not container.get("restartCount"),
+        known=reason != _LOST and not _restarted(container),
         created=bool(terminated.get("containerID") or container.get("containerID")),
     )
+
+
+def _restarted(container: dict[str, Any]) -> bool:
+    """A kubelet that loses a running container counts a restart, even of one that it will not start again."""
+    return bool(container.get("restartCount") or (container.get("lastState") or {}).get("terminated"))
 
 
 def _image(container: dict[str, Any]) -> str:

@@ -50,6 +50,8 @@ class PodSeen:
     waiting_reason: str
     waiting_message: str
     end: ContainerEnd | None
+    restarted: bool
+    """Whether its kubelet has lost a container of it: one has run that nothing is known of."""
     disrupted: bool
 
     @property
@@ -59,8 +61,8 @@ class PodSeen:
 
     @property
     def begun(self) -> bool:
-        """Whether its kubelet ever reported the container as created."""
-        return self.started_at is not None or (self.end is not None and self.end.created)
+        """Whether its kubelet ever reported a container as created."""
+        return self.restarted or self.started_at is not None or (self.end is not None and self.end.created)
 
 
 @dataclass(frozen=True)
