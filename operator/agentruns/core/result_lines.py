@@ -9,12 +9,15 @@ import json
 from datetime import datetime
 from typing import Any, Final
 
-from agentruns.core.digests import MAX_DEPTH, depth
+from agentruns.core.digests import NotCanonicalError, canonical
 from agentruns.core.observed import NoResult, ToolResult
 
 PREFIX: Final = b"agentrun-result/"
-MAX_LINE: Final = 16_384
+MAX_LINE: Final = 17_408
+"""Bytes of a line: what base64 makes of a chunk of 12 KiB, and what stands before it."""
 MAX_RESULT: Final = 1_048_576
+LONGEST_WAIT: Final = 86_400
+"""Seconds that a tool may ask to be waited for before its next attempt."""
 _MAX_CHUNKS: Final = 256
 _CLASSES: Final = frozenset({"Transient", "Permanent", "Unknown"})
 _MESSAGE_LENGTH: Final = 1024
@@ -26,7 +29,6 @@ class ResultReader:
     def __init__(self, nonce: str) -> None:
         self._prefix = PREFIX + nonce.encode() + b" "
         self._line = bytearray()
-        self._too_long = False
         self._chunks: dict[int, bytes] = {}
         self._count = 0
 
@@ -35,24 +37,21 @@ class ResultReader:
         *lines, rest = data.split(b"\n")
         for line in lines:
             self._extend(line)
-            complete, self._line, too_long = bytes(self._line), bytearray(), self._too_long
-            self._too_long = False
-            if not too_long and (found := self._read(complete, now)):
+            complete, self._line = bytes(self._line), bytearray()
+            if found := self._read(complete, now):
                 return found
         self._extend(rest)
         return None
 
     def _extend(self, piece: bytes) -> None:
-        """Keeps a piece of a line, as long as the line can still be a result."""
-        if self._too_long or len(self._line) + len(piece) > MAX_LINE:
-            self._line.clear()
-            self._too_long = True
-            return
-        self._line += piece
+        """Keeps a piece of a line, up to where the line is too long to be a result."""
+        self._line += piece[: MAX_LINE + 1 - len(self._line)]
 
     def _read(self, line: bytes, now: datetime) -> ToolResult | None:
         if not line.startswith(self._prefix):
             return None
+        if len(line) > MAX_LINE:
+            return ToolResult(now, invalid=f"the result's line has more than {MAX_LINE} bytes; print it in chunks")
         text = line[len(self._prefix) :].strip()
         if text.startswith(b"{"):
             return parsed(text, now)
@@ -94,22 +93,30 @@ def parsed(text: bytes, now: datetime) -> ToolResult:
 
 
 def _output(output: Any, now: datetime) -> ToolResult:
-    if depth(output) > MAX_DEPTH:
-        return ToolResult(now, invalid=f"the result is nested more than {MAX_DEPTH} levels deep")
+    try:
+        canonical(output)
+    except NotCanonicalError as error:
+        return ToolResult(now, invalid=f"the result {error}")
     return ToolResult(now, output=output)
 
 
 def _error(error: Any, now: datetime) -> ToolResult:
     if not isinstance(error, dict) or error.get("class") not in _CLASSES:
         return ToolResult(now, invalid="the result's error has no class of Transient, Permanent, Unknown")
-    message, retry_after = error.get("message"), error.get("retryAfter")
-    is_number = isinstance(retry_after, int | float) and not isinstance(retry_after, bool)
+    message = error.get("message")
     return ToolResult(
         now,
         error_class=error["class"],
         message=printable(message) if isinstance(message, str) else "",
-        retry_after=float(retry_after) if is_number and retry_after is not None else None,
+        retry_after=_seconds(error.get("retryAfter")),
     )
+
+
+def _seconds(wish: Any) -> float | None:
+    """How long a tool asks to wait, at most a day; None for what is no time."""
+    if isinstance(wish, bool) or not isinstance(wish, int | float) or wish < 0:
+        return None
+    return float(min(wish, LONGEST_WAIT))
 
 
 def printable(text: str) -> str:
