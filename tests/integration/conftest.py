@@ -5,12 +5,11 @@ from uuid import uuid4
 
 import pytest
 
-from .shop import Shop, closed, opened
+from .shop import Shop, opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shop() -> Iterator[Shop]:
     """A namespace with accounts and a run, on a cluster that has the chart installed."""
-    shop = opened(f"shop-{uuid4().hex[:8]}")
-    yield shop
-    closed(shop)
+    with opened(f"shop-{uuid4().hex[:8]}") as shop:
+        yield shop

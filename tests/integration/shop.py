@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,6 @@ from agentruns.core.network import policies_for
 from agentruns.core.observed import SandboxSettings
 from agentruns.core.pods import Attempt, owner, sandbox_pod
 from agentruns.core.resources import AgentRun, ToolSpec
-from kubernetes.client import CoreV1Api, RbacAuthorizationV1Api
 from kubernetes.config import new_client_from_config
 
 from tests.cluster.toolchain import helm
@@ -59,40 +59,57 @@ class Shop:
         return self.at(plural, made.body["metadata"]["name"])
 
 
-def opened(namespace: str) -> Shop:
-    """A shop in a new namespace, with the chart installed and its policies in force."""
-    admin = new_client_from_config(str(KUBECONFIG))  # type: ignore[no-untyped-call]
+@contextmanager
+def opened(namespace: str) -> Iterator[Shop]:
+    """A shop in a new namespace, with the chart's policies in force; nothing of it is left."""
+    admin = Account(new_client_from_config(str(KUBECONFIG)), {})  # type: ignore[no-untyped-call]
+    with chart(namespace), accounts(admin, namespace) as people:
+        run = people["author"].create((namespace, "agentruns"), agentrun(), store=True)
+        assert run.status == 201, run.message
+        shop = Shop(namespace, people, run.body)
+        enforced(shop)
+        yield shop
+
+
+@contextmanager
+def chart(namespace: str) -> Iterator[None]:
+    """The chart installed as strict as it is by default, but that some of the shop may decide; later as it was."""
+    got = subprocess.run([helm(), "get", "values", *RELEASE, "--output=json"], capture_output=True, check=False)
+    before = (json.loads(got.stdout) or {}) if got.returncode == 0 else {}
+    install(before | {"tools": {}, "approvals": {"serviceAccounts": [f"{namespace}:{name}" for name in MAY_DECIDE]}})
+    try:
+        yield
+    finally:
+        install(before)
+
+
+def install(values: Body) -> None:
+    """Installs or upgrades the chart with these values and no others."""
+    options = ["--install", "--create-namespace", "--take-ownership", "--reset-values", "--values=-"]
+    command = [str(helm()), "upgrade", *RELEASE, str(CHART), *options]
+    subprocess.run(command, input=json.dumps(values), text=True, check=True)
+
+
+@contextmanager
+def accounts(admin: Account, namespace: str) -> Iterator[dict[str, Account]]:
+    """Everybody who is there, and their rights."""
     text = (Path(__file__).parent / "shop.yaml").read_text().replace("SHOP", namespace)
-    subprocess.run(["kubectl", f"--kubeconfig={KUBECONFIG}", "apply", "-f", "-"], input=text, text=True, check=True)
-    default = (namespace, "serviceaccounts", "default")
-    until(lambda: Account(admin, {}).get(*default).status == 200, "the namespace has its default account")
-    let_decide([*who_may_decide(), *(f"{namespace}:{name}" for name in MAY_DECIDE)])
-    accounts = {name: service_account(admin, namespace, name) for name in SERVICE_ACCOUNTS}
-    accounts |= {
-        "admin": Account(admin, {}),
-        "alice": person(admin, ALICE),
-        "sandbox": service_account(admin, namespace, "default"),
-        "operator": service_account(admin, SYSTEM, "agentruns-operator"),
-    }
-    run = accounts["author"].create((namespace, "agentruns"), agentrun(), store=True)
-    assert run.status == 201, run.message
-    shop = Shop(namespace, accounts, run.body)
-    enforced(shop)
-    return shop
-
-
-def who_may_decide() -> list[str]:
-    """The service accounts that the installed chart lists; none if there is no release."""
-    command = [str(helm()), "get", "values", *RELEASE, "--all", "--output=json"]
-    got = subprocess.run(command, capture_output=True, text=True, check=False)
-    return list(json.loads(got.stdout)["approvals"]["serviceAccounts"]) if got.returncode == 0 else []
-
-
-def let_decide(accounts: list[str]) -> None:
-    """Installs or upgrades the chart so that these service accounts may decide; other values stay as they are."""
-    options = ["--install", "--create-namespace", "--take-ownership", "--reset-then-reuse-values"]
-    value = f"--set-json=approvals.serviceAccounts={json.dumps(accounts)}"
-    subprocess.run([str(helm()), "upgrade", *RELEASE, str(CHART), *options, value], check=True)
+    kubectl = ["kubectl", f"--kubeconfig={KUBECONFIG}"]
+    try:
+        subprocess.run([*kubectl, "apply", "-f", "-"], input=text, text=True, check=True)
+        until(lambda: admin.get(namespace, "serviceaccounts", "default").status == 200, "there is a default account")
+        yield {
+            **{name: service_account(admin.api, namespace, name) for name in SERVICE_ACCOUNTS},
+            "admin": admin,
+            "alice": person(admin.api, ALICE),
+            "sandbox": service_account(admin.api, namespace, "default"),
+            "operator": service_account(admin.api, SYSTEM, "agentruns-operator"),
+        }
+    finally:
+        for it in admin.get(namespace, "pods").body["items"]:
+            admin.patch((namespace, "pods", it["metadata"]["name"]), {"metadata": {"finalizers": None}}, store=True)
+        delete = [*kubectl, "delete", "--ignore-not-found", "--wait=false", "-f", "-"]
+        subprocess.run(delete, input=text, text=True, check=True)
 
 
 def enforced(shop: Shop) -> None:
@@ -100,19 +117,10 @@ def enforced(shop: Shop) -> None:
     forged = approval(shop.run, decision={"verdict": "Approve", "by": ALICE})
     asked = shop.stored("approvals", approval(shop.run))
     approve = {"spec": {"decision": {"verdict": "Approve"}}}
-    operator, approver = shop.accounts["operator"], shop.accounts["approver"]
+    operator, approver, toolowner = (shop.accounts[name] for name in ("operator", "approver", "toolowner"))
     until(lambda: operator.create(shop.at("approvals"), forged).refused, "a forged decision is refused")
     until(lambda: not approver.patch(asked, approve).refused, "who is listed may decide")
-
-
-def closed(shop: Shop) -> None:
-    """Takes everything away again."""
-    let_decide([it for it in who_may_decide() if not it.startswith(f"{shop.namespace}:")])
-    admin = shop.accounts["admin"]
-    for pod in admin.get(*shop.at("pods")).body["items"]:
-        admin.patch(shop.at("pods", pod["metadata"]["name"]), {"metadata": {"finalizers": None}}, store=True)
-    CoreV1Api(admin.api).delete_namespace(shop.namespace)
-    RbacAuthorizationV1Api(admin.api).delete_cluster_role_binding(f"{shop.namespace}-gitops")
+    until(lambda: toolowner.create(shop.at("tools"), tool(image="refund:1")).refused, "an image by tag is refused")
 
 
 def until(true: Callable[[], Any], what: str, seconds: float = 30) -> None:
