@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from agentruns.core.resources import AgentRun, ToolSpec
 from kubernetes.config import new_client_from_config
 
 from tests.cluster.toolchain import helm
+from tests.waiting import until
 
 from .accounts import Account, Body, person, service_account
 
@@ -121,14 +121,6 @@ def enforced(shop: Shop) -> None:
     until(lambda: operator.create(shop.at("approvals"), forged).refused, "a forged decision is refused")
     until(lambda: not approver.patch(asked, approve).refused, "who is listed may decide")
     until(lambda: toolowner.create(shop.at("tools"), tool(image="refund:1")).refused, "an image by tag is refused")
-
-
-def until(true: Callable[[], Any], what: str, seconds: float = 30) -> None:
-    """Waits for something to become true."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
 
 
 def agentrun(**spec: Any) -> Body:

@@ -1,0 +1,167 @@
+"""Journey 1: a run is applied, advances, waits for a person, and ends as the person decides."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.integration.accounts import Body
+from tests.space import ECHO, Space, kubectl, says, step, steps_of
+from tests.waiting import until
+
+LOOKUP = says({"lost": True, "total": "12.50", "note": "lost in \u202egizpieL"})
+REFUND = "import json, sys; print(json.dumps({'receipt': 'R-' + json.load(sys.stdin)['order']}))"
+ASKS: Body = {
+    "effect": "NonIdempotent",
+    "approval": "Unless",
+    "approvalUnless": "double(args.amount) <= 5.0",
+    "approvalSummary": "Refund ${args.amount} EUR of order ${args.order}",
+}
+
+
+def refund(space: Space, name: str = "refund-4711") -> Body:
+    """A run that looks an order up and, if a person agrees, refunds it."""
+    order = "${run.input.order}"
+    return space.run_manifest(
+        name,
+        step("lookup", "order-lookup", args={"order": order}),
+        step(
+            "refund",
+            "payments-refund",
+            when="steps.lookup.output.lost",
+            args={"order": order, "amount": "${steps.lookup.output.total}"},
+            why="carrier says: ${steps.lookup.output.note}",
+        ),
+        input={"order": "4711"},
+        goal="Refund order 4711 if the parcel was lost.",
+        output={"receipt": "${steps.refund.output.receipt}"},
+    )
+
+
+def apply(*manifests: Body) -> None:
+    kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}))
+
+
+@pytest.fixture
+def waiting(space: Space) -> Space:
+    """A space in which refund-4711 was applied and waits for its Approval."""
+    tools = space.tool_manifest("order-lookup", LOOKUP), space.tool_manifest("payments-refund", REFUND, **ASKS)
+    apply(refund(space), *tools)
+    space.reached("refund-4711", "AwaitingApproval")
+    return space
+
+
+def columns(space: Space, *what: str) -> dict[str, str]:
+    """What `kubectl get` prints of one object, by column."""
+    header, row = kubectl("get", "-n", space.name, *what).splitlines()
+    return dict(zip(header.split(), row.split(), strict=True))
+
+
+def uid_of(space: Space, approval: str) -> str:
+    """The UID of an Approval; empty if it is not there."""
+    found = space.find("approvals", approval)
+    return str(found["metadata"]["uid"]) if found else ""
+
+
+def test_an_approved_run_goes_on_and_gives_its_output(waiting: Space) -> None:
+    asked = waiting.question("refund-4711")
+    shown = columns(waiting, "arun", "refund-4711")
+    name = asked["metadata"]["name"]
+    assert shown.pop("AGE")
+    assert shown == {
+        "NAME": "refund-4711",
+        "PHASE": "AwaitingApproval",
+        "REASON": "StepAwaitsApproval",
+        "PROGRESS": "1/2",
+        "WAITING": f"Approval/{name}",
+    }
+    assert waiting.pods("refund-4711", "refund") == []
+
+    answer = waiting.decide(asked, "Approve", reason="checked with the carrier")
+    assert answer.status == 200, answer.message
+    status = waiting.ended("refund-4711")
+
+    assert (status["phase"], status["output"]) == ("Succeeded", {"receipt": "R-4711"})
+    assert [it["metadata"]["uid"] for it in waiting.pods("refund-4711", "refund")] == [
+        steps_of(status)["refund"]["podUID"]
+    ]
+    decision = steps_of(status)["refund"]["decision"]
+    assert (decision["verdict"], decision["reason"]) == ("Approve", "checked with the carrier")
+    assert decision["by"].endswith(":approver")
+    assert waiting.get("approvals", name)["status"]["state"] == "Approved"
+    kubectl("wait", "-n", waiting.name, "--for=condition=Succeeded", "arun/refund-4711", "--timeout=1s")
+
+
+def test_a_person_sees_what_is_to_be_decided(waiting: Space) -> None:
+    asked = waiting.question("refund-4711")
+    request = asked["spec"]["request"]
+    assert request["summary"] == "Refund 12.50 EUR of order 4711"
+    assert request["args"] == {"order": "4711", "amount": "12.50"}
+    assert request["why"] == "carrier says: lost in \\u202egizpieL"
+    assert "double(args.amount) <= 5.0" in request["because"]
+    assert request["requestedBy"] == waiting.get("agentruns", "refund-4711")["spec"]["requestedBy"]
+    assert "Refund 12.50 EUR of order 4711" in kubectl("get", "appr", "-n", waiting.name)
+    assert "refund-4711" in kubectl("describe", "appr", "-n", waiting.name, asked["metadata"]["name"])
+
+
+def test_a_rejected_run_fails_with_the_reason(waiting: Space) -> None:
+    waiting.decided("refund-4711", "Reject", reason="the parcel arrived after all")
+    status = waiting.ended("refund-4711")
+    assert (status["phase"], status["reason"]) == ("Failed", "Rejected")
+    assert "the parcel arrived after all" in status["message"]
+    assert waiting.pods("refund-4711", "refund") == []
+
+
+def test_a_deleted_approval_is_made_again_and_never_approves(waiting: Space) -> None:
+    asked = waiting.question("refund-4711")
+    name = asked["metadata"]["name"]
+    waiting.delete("approvals", name)
+    until(lambda: uid_of(waiting, name) not in ("", asked["metadata"]["uid"]), "the Approval is made again")
+    assert waiting.get("approvals", name)["spec"] == asked["spec"]
+    assert waiting.status("refund-4711")["phase"] == "AwaitingApproval"
+    assert waiting.pods("refund-4711", "refund") == []
+    waiting.decided("refund-4711", "Approve")
+    assert waiting.ended("refund-4711")["phase"] == "Succeeded"
+
+
+def test_nothing_but_one_decision_can_be_written(waiting: Space) -> None:
+    asked = waiting.question("refund-4711")
+    place = (waiting.name, "approvals", asked["metadata"]["name"])
+    changes: list[tuple[Body, str]] = [
+        ({"spec": {"request": {"args": {"amount": "0.50"}}}}, "cannot be changed"),
+        ({"metadata": {"labels": {"a": "b"}}}, "cannot be changed"),
+        ({"spec": {"decision": {"verdict": "Approve", "digest": "sha256:1"}}}, "this decision is for another request"),
+    ]
+    for change, said in changes:
+        assert said in waiting.approver.patch(place, change, store=True).message
+    assert waiting.decide(asked, "Reject").status == 200
+    assert "a decision is final" in waiting.decide(asked, "Approve").message
+
+
+@pytest.mark.parametrize("who", ["admin", "approver"])
+def test_a_forged_approval_is_refused(waiting: Space, who: str) -> None:
+    """Made by anybody but the operator, decided or not, and with all that the real one has."""
+    asked = waiting.question("refund-4711")
+    account = getattr(waiting, who)
+    metadata = {key: asked["metadata"][key] for key in ("labels", "ownerReferences", "namespace")}
+    for decision in ({}, {"decision": {"verdict": "Approve"}}):
+        spec: Any = asked["spec"] | decision
+        body = {key: asked[key] for key in ("apiVersion", "kind")} | {"spec": spec}
+        forged = body | {"metadata": metadata | {"name": "forged"}}
+        assert account.create((waiting.name, "approvals"), forged, store=True).status == 403
+
+
+def test_small_amounts_pass_without_a_person(space: Space) -> None:
+    space.tool("payments-refund", ECHO, **ASKS)
+    space.start("small", step("refund", "payments-refund", args={"order": "4711", "amount": "5.00"}))
+    assert space.ended("small")["phase"] == "Succeeded"
+    assert space.all("approvals") == []
+
+
+def test_a_step_can_ask_where_its_tool_does_not(space: Space) -> None:
+    space.tool("echo", ECHO)
+    space.start("asks", step("a", "echo", approval="Always"))
+    assert space.question("asks")["spec"]["request"]["because"] == "the step asks always"
+    assert space.pods("asks") == []

@@ -1,0 +1,19 @@
+"""Waiting for something to become true, with a sentence if it does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def until(found: Callable[[], T | None], what: str | Callable[[], str], seconds: float = 120) -> T:
+    """The first true value; AssertionError if there is none in time, saying what was waited for or how it stood."""
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds:.0f} s: {what if isinstance(what, str) else what()}")
+        time.sleep(0.1)
+    return value
