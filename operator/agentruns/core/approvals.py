@@ -1,5 +1,6 @@
 """What a person is asked, exactly what the answer covers, and when an answer counts."""
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,9 +13,10 @@ from agentruns.core.naming import API_VERSION, LABEL_RUN_UID, approval_name
 from agentruns.core.observed import Observed
 from agentruns.core.pods import Attempt, owner
 from agentruns.core.resources import AgentRun, Approval, Step
-from agentruns.core.templates import expanded
+from agentruns.core.templates import as_text, expanded
 
 _SHOWN_LENGTH: Final = 1024
+_LOOKS_ESCAPED: Final = re.compile(r"\\(?=[uU])")
 _SHOWN_FIELDS: Final = ("summary", "args", "why", "tool", "goal")
 
 
@@ -140,7 +142,7 @@ def _summary(step: Step, attempt: Attempt, seen: Observed) -> str:
         )
     except ExpressionError as error:
         return escaped(f"{plain} (its summary could not be made: {error})")
-    return escaped(text if isinstance(text, str) else str(text))
+    return escaped(as_text(text))
 
 
 def _why(step: Step, reader: Reader) -> str:
@@ -149,7 +151,7 @@ def _why(step: Step, reader: Reader) -> str:
         text = expanded(step.why, "why", reader)
     except ExpressionError as error:
         raise Problem(f"step {step.name}: {error}") from error
-    return escaped(text if isinstance(text, str) else str(text))
+    return escaped(as_text(text))
 
 
 def is_ours(approval: Approval, demand: Demand, run: AgentRun) -> bool:
@@ -165,8 +167,13 @@ def is_ours(approval: Approval, demand: Demand, run: AgentRun) -> bool:
 
 def escaped(text: str) -> str:
     """A text cut to what is shown, with control, bidi and other invisible characters written as `\\uXXXX`."""
-    shown = "".join(_visible(character) for character in text[: _SHOWN_LENGTH + 1])
+    shown = _shown(text[: _SHOWN_LENGTH + 1])
     return shown if len(shown) <= _SHOWN_LENGTH else f"{shown[:_SHOWN_LENGTH]}…"
+
+
+def _shown(text: str) -> str:
+    """The text with what cannot be seen made visible; what looks like an escape already is told apart from one."""
+    return "".join(_visible(character) for character in _LOOKS_ESCAPED.sub(r"\\u005c", text))
 
 
 def _visible(character: str) -> str:
@@ -178,7 +185,7 @@ def _visible(character: str) -> str:
 def escaped_deep(value: Any) -> Any:
     """A JSON value with every string in it, keys too, safe to print; nothing is cut."""
     if isinstance(value, str):
-        return "".join(_visible(character) for character in value)
+        return _shown(value)
     if isinstance(value, list):
         return [escaped_deep(item) for item in value]
     if isinstance(value, dict):

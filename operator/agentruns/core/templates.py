@@ -85,9 +85,9 @@ def expanded(value: Any, path: str, evaluate: Callable[[str], Any]) -> Any:
 def _filled(pieces: tuple[Part, ...], evaluate: Callable[[str], Any]) -> Any:
     if len(pieces) == 1 and pieces[0].is_expression:
         return evaluate(pieces[0].text)
-    return "".join(_text(evaluate(piece.text)) if piece.is_expression else piece.text for piece in pieces)
+    return "".join(as_text(evaluate(piece.text)) if piece.is_expression else piece.text for piece in pieces)
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A value inside a longer string: strings as they are, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,275 @@
+"""What a person is shown, what an answer binds to, and when nobody is asked."""
+
+from typing import Any
+
+import pytest
+from agentruns.core.approvals import (
+    because,
+    doubt_demand,
+    doubt_request,
+    effect_demand,
+    effect_request,
+    escaped,
+    escaped_deep,
+    is_ours,
+)
+from agentruns.core.inputs import Problem, Reader
+from agentruns.core.pods import Attempt
+from agentruns.core.resources import AgentRun, Approval, Step
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.builders import NOW, a_run, a_step, a_tool, an_attempt, seen
+
+
+def step(**fields: Any) -> Step:
+    """A step as the run's spec holds it."""
+    return Step.model_validate(a_step("lookup", **fields))
+
+
+def request(
+    attempt: Attempt | None = None, *, run: AgentRun | None = None, reason: str = "", **fields: Any
+) -> dict[str, Any]:
+    """What a person is shown of an effect."""
+    run = run or a_run(goal="help", requestedBy="bob@example.com")
+    return effect_request(run, step(**fields), attempt or an_attempt(), reason, Reader(run, {}, seen()))
+
+
+# -------------------------------------------------------------------------------------------- who asks
+
+
+@pytest.mark.parametrize(
+    ("tool", "inherits", "always"),
+    [
+        ({"effect": "ReadOnly"}, "", "the step asks always"),
+        ({"effect": "Idempotent"}, "the tool asks always", "the step asks always"),
+        ({"effect": "NonIdempotent"}, "the tool asks always", "the step asks always"),
+        ({"effect": "NonIdempotent", "approval": "Never"}, "", "the step asks always"),
+        ({"effect": "ReadOnly", "approval": "Always"}, "the tool asks always", "the step asks always"),
+    ],
+)
+def test_a_step_can_only_be_stricter_than_its_tool(tool: dict[str, Any], inherits: str, always: str) -> None:
+    attempt = an_attempt(tool=a_tool(**tool))
+    assert because(step(), attempt, seen()) == inherits
+    assert because(step(approval="Always"), attempt, seen()) == always
+
+
+@pytest.mark.parametrize(
+    ("unless", "args", "said"),
+    [
+        ("double(args.amount) <= 50.0", {"amount": "12.50"}, ""),
+        ("double(args.amount) <= 50.0", {"amount": "50.01"}, "the tool asks unless double(args.amount) <= 50.0"),
+        ("double(args.amount) <= 50.0", {"amount": "NaN"}, "the tool asks unless double(args.amount) <= 50.0"),
+        ("double(args.amount) <= 50.0", {"amount": "a lot"}, "could not be evaluated"),
+        ("double(args.amount) <= 50.0", {}, "could not be evaluated: there is no 'amount' in the data"),
+        ("args.ok", {"ok": True}, ""),
+        ("args.ok", {"ok": "true"}, "the tool asks unless args.ok"),
+        ("args.ok", {"ok": 1}, "the tool asks unless args.ok"),
+        ("args.ok", {"ok": [True]}, "the tool asks unless args.ok"),
+        ("args.ok", {"ok": None}, "the tool asks unless args.ok"),
+        ("", {}, "could not be evaluated"),
+    ],
+)
+def test_only_a_clean_true_passes_without_a_person(unless: str, args: dict[str, Any], said: str) -> None:
+    tool = a_tool(effect="NonIdempotent", approval="Unless", approvalUnless=unless)
+    found = because(step(), an_attempt(tool=tool, args=args), seen())
+    assert found == "" if said == "" else said in found
+
+
+# ---------------------------------------------------------------------------------------- what it binds
+
+
+def test_the_digest_changes_with_everything_that_is_bound() -> None:
+    run, other = a_run(), a_run(metadata={"uid": "another-run"})
+    demands = [
+        effect_demand(run, step(), an_attempt(), {}),
+        doubt_demand(run, step(), an_attempt(), {}),
+        effect_demand(other, step(), an_attempt(), {}),
+        effect_demand(run, step().model_copy(update={"name": "other"}), an_attempt(), {}),
+        effect_demand(run, step(), an_attempt(revision="lookup-fedcba"), {}),
+        effect_demand(run, step(), an_attempt(input_digest="sha256:other"), {}),
+        effect_demand(run, step(), an_attempt(epoch=1), {}),
+    ]
+    assert len({it.digest for it in demands}) == len(demands)
+    assert len({it.name for it in demands}) == len(demands)
+
+
+def test_one_answer_covers_every_attempt_of_an_intent() -> None:
+    first, third = (effect_demand(a_run(), step(), an_attempt(number=number), {}) for number in (1, 3))
+    assert first == third
+
+
+def test_the_manifest_asks_in_the_name_of_the_run() -> None:
+    run = a_run()
+    demand = effect_demand(run, step(), an_attempt(), {"summary": "s"})
+    owner = {
+        "apiVersion": "agentrun.dev/v1alpha1",
+        "kind": "AgentRun",
+        "name": "refund-4711",
+        "uid": run.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+    assert demand.manifest == {
+        "apiVersion": "agentrun.dev/v1alpha1",
+        "kind": "Approval",
+        "metadata": {
+            "name": f"refund-4711-lookup-{demand.digest[7:15]}",
+            "namespace": "shop",
+            "labels": {"agentrun.dev/run-uid": run.metadata.uid},
+            "ownerReferences": [owner],
+        },
+        "spec": {
+            "runRef": {"name": "refund-4711", "uid": run.metadata.uid},
+            "step": "lookup",
+            "tool": "lookup",
+            "purpose": "Effect",
+            "digest": demand.digest,
+            "request": {"summary": "s"},
+        },
+    }
+
+
+# ------------------------------------------------------------------------------------------ whose it is
+
+
+def stored(**changes: Any) -> Approval:
+    """The Approval of an effect as the API server has stored it, with parts of its spec or metadata changed."""
+    manifest = effect_demand(a_run(), step(), an_attempt(), request()).manifest
+    metadata = manifest["metadata"] | {"uid": "a", "creationTimestamp": NOW.isoformat()} | changes.pop("metadata", {})
+    return Approval.model_validate({**manifest, "metadata": metadata, "spec": manifest["spec"] | changes})
+
+
+@pytest.mark.parametrize(
+    ("approval", "ours"),
+    [
+        (stored(), True),
+        (stored(decision={"verdict": "Approve"}), True),
+        (stored(digest="sha256:other"), False),
+        (stored(runRef={"name": "refund-4711", "uid": "an-earlier-run"}), False),
+        (stored(metadata={"ownerReferences": []}), False),
+        (stored(metadata={"ownerReferences": [{"kind": "AgentRun", "name": "refund-4711", "uid": "else"}]}), False),
+        (stored(request=request() | {"summary": "another summary"}), False),
+        (stored(request=request() | {"args": {"order": "1"}}), False),
+        (stored(request=request() | {"why": "trust me"}), False),
+        (stored(request=request() | {"goal": "another goal"}), False),
+        (stored(request=request() | {"tool": {"description": "harmless"}}), False),
+        (stored(request={}), False),
+        (stored(request=request() | {"onReject": "told by an earlier release"}), True),
+    ],
+)
+def test_only_what_this_run_asked_and_showed_counts(approval: Approval, ours: bool) -> None:
+    demand = effect_demand(a_run(), step(), an_attempt(), request())
+    assert is_ours(approval, demand, a_run()) is ours
+
+
+# ----------------------------------------------------------------------------------------- what is shown
+
+
+def test_a_person_is_shown_everything_about_an_effect() -> None:
+    secret = {"name": "T", "valueFrom": {"secretKeyRef": {"name": "payments", "key": "k"}}}
+    tool = a_tool(
+        effect="NonIdempotent",
+        approvalSummary="Refund order ${args.order}",
+        command=["refund", "--now"],
+        egress=[{"to": [{"podSelector": {}}]}],
+        env=[secret, {"name": "PLAIN", "value": "x"}, {**secret, "name": "U"}],
+    )
+    shown = request(an_attempt(tool=tool, epoch=2), reason="the tool asks always", why="order ${run.input.order}",
+                    run=a_run(goal="help", requestedBy="bob@example.com", input={"order": "4711"}))  # fmt: skip
+    assert shown == {
+        "summary": "Refund order 4711",
+        "args": {"order": "4711"},
+        "why": "order 4711",
+        "because": "the tool asks always",
+        "tool": {
+            "description": "Does it.",
+            "image": tool.image,
+            "command": ["refund", "--now"],
+            "effect": "NonIdempotent",
+            "egress": [{"to": [{"podSelector": {}}]}],
+            "secretNames": ["payments"],
+        },
+        "requestedBy": "bob@example.com",
+        "goal": "help",
+        "onApprove": "runs lookup once, with exactly these arguments",
+        "onReject": "the run ends as Failed, Rejected",
+        "askedBefore": 2,
+    }
+
+
+def test_a_rejection_that_may_be_is_announced_as_such() -> None:
+    assert request(onFailure="Continue")["onReject"] == "the step ends as Failed, Rejected; the run goes on"
+
+
+def test_a_person_is_shown_what_is_known_of_a_doubt() -> None:
+    shown = doubt_request(a_run(), step(), an_attempt(), "exit code\n137", seen())
+    assert shown["outcome"] == "exit code\\u000a137"
+    assert shown["onReject"] == "Fail: the run ends as Failed, InDoubt"
+    assert shown["args"] == {"order": "4711"}
+
+
+@pytest.mark.parametrize(
+    ("summary", "shown"),
+    [
+        ("", "Run lookup"),
+        ("Look up ${args.order}", "Look up 4711"),
+        ("${args}", '{"order":"4711"}'),
+        ("${args.m}", "Run lookup (its summary could not be made: approvalSummary: there is no 'm' in the data)"),
+    ],
+)
+def test_the_summary_is_the_tool_owners_sentence(summary: str, shown: str) -> None:
+    assert request(an_attempt(tool=a_tool(approvalSummary=summary)))["summary"] == shown
+
+
+def test_a_reason_is_a_text_and_must_have_a_value() -> None:
+    run = a_run(input={"n": 7})
+    assert request(run=run, why="${run.input.n}")["why"] == "7"
+    with pytest.raises(Problem, match="step lookup: why: there is no 'm' in the data"):
+        request(run=run, why="${run.input.m}")
+
+
+def test_what_an_approver_sees_is_escaped_everywhere() -> None:
+    evil = "a\u202eb\x1b[0m\u2028\U000e0041\ufeff"
+    run = a_run(goal=evil, requestedBy=evil, input={"x": evil})
+    tool = a_tool(description=evil, command=[evil], approvalSummary="${args.x}")
+    shown = request(an_attempt(tool=tool, args={"x": evil, evil: [evil]}), run=run, reason=evil, why="${run.input.x}")
+    seen_by_a_person = str(shown)
+    assert seen_by_a_person.isprintable()
+    assert seen_by_a_person.count("\u202e") == 0
+    assert shown["summary"] == r"a\u202eb\u001b[0m\u2028\U000e0041\ufeff"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Straße 5, 東京, 12.50 €", "Straße 5, 東京, 12.50 €"),
+        ("tab\there", r"tab\u0009here"),
+        ("no\u00a0break", r"no\u00a0break"),
+        ("a\u2066b", r"a\u2066b"),
+        (r"C:\temp\new", r"C:\temp\new"),
+        (r"a\u202eb", r"a\u005cu202eb"),
+        (r"\U0001F600", r"\u005cU0001F600"),
+        ("\ud800", r"\ud800"),
+        ("", ""),
+    ],
+)
+def test_a_character_that_cannot_be_seen_is_written_out(text: str, shown: str) -> None:
+    assert escaped(text) == shown
+
+
+def test_a_long_text_is_cut_and_says_so() -> None:
+    assert escaped("x" * 1024) == "x" * 1024
+    assert escaped("x" * 1025) == "x" * 1024 + "…"
+    assert escaped("\n" * 1_000_000) == "\\u000a" * 170 + "\\u00…"
+
+
+@given(st.text(), st.text())
+def test_two_texts_are_never_shown_alike(one: str, other: str) -> None:
+    assert (escaped_deep(one) == escaped_deep(other)) == (one == other)
+    assert escaped_deep(one).isprintable()
+
+
+def test_no_argument_hides_behind_another() -> None:
+    args = {"to\u202e": 1, r"to\u202e": 2, "list": [{"x\n": True}, None, 1.5]}
+    assert escaped_deep(args) == {r"to\u202e": 1, r"to\u005cu202e": 2, "list": [{r"x\u000a": True}, None, 1.5]}
