@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agentruns.core.digests import digest
+from agentruns.core.digests import NotCanonicalError, digest
 from agentruns.core.naming import LABEL_MANAGED_BY, MANAGER, revision_name
 from agentruns.core.resources import AgentRun, PinnedTool, ToolSpec
 
@@ -35,7 +35,10 @@ def content_of(tool: ToolSpec) -> dict[str, Any]:
 
 
 def _pin(namespace: str, name: str, content: dict[str, Any]) -> Pin:
-    bound = digest(content)
+    try:
+        bound = digest(content)
+    except NotCanonicalError as error:
+        raise NotCanonicalError(f"tool {name}: it {error}") from error
     revision = revision_name(name, bound)
     manifest = {
         "apiVersion": "apps/v1",

@@ -115,6 +115,8 @@ def check_tool(name: str, tool: ToolSpec) -> None:
 
 
 def _check_output(spec: RunSpec) -> None:
+    if depth(spec.output) > MAX_DEPTH:
+        raise Problem(f"output: is nested more than {MAX_DEPTH} levels deep; flatten it")
     names = frozenset(step.name for step in spec.steps)
     try:
         for field, expression in expressions_in(spec.output, "output"):

@@ -1,0 +1,138 @@
+"""What can never work is said before the first pod, with the field that is wrong and the remedy."""
+
+from typing import Any
+
+import pytest
+from agentruns.core.actions import Create
+from agentruns.core.lifecycle import decide
+from agentruns.core.plan import direct_needs
+from agentruns.core.resources import AgentRun, Phase, ToolSpec
+
+from tests.unit.builders import a_run, a_step, a_tool, seen
+
+DEEP: Any = {}
+for _ in range(100):
+    DEEP = {"a": DEEP}
+STRICT = {
+    "type": "object",
+    "required": ["order"],
+    "properties": {"order": {"type": "string"}},
+    "additionalProperties": False,
+}
+
+
+def refusal(run: AgentRun, **tools: ToolSpec) -> str:
+    """The message with which a run ends before it began; it prepares and does nothing."""
+    found = decide(run, seen(tools={step.tool: a_tool() for step in run.spec.steps} | tools))
+    assert (found.status.phase, found.status.reason) == (Phase.FAILED, "InvalidSpec"), found.status.message
+    assert (found.preparations, found.actions, found.status.steps, found.status.tools) == ((), (), (), ())
+    return found.status.message
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (a_run().model_copy(update={"spec": a_run().spec.model_copy(update={"steps": ()})}), "steps: a run has at"),
+        (a_run(a_step("a"), a_step("a")), "steps[1].name: 'a' is there twice; names are unique"),
+        (a_run(a_step("a"), a_step("b", needs=["a"])), "steps[1].needs: only for order: Graph; remove it"),
+        (a_run(a_step("a", needs=["b"]), a_step("b"), order="Graph"), "steps[0].needs: 'b' is no step above 'a'"),
+        (a_run(a_step("a", needs=["a"]), order="Graph"), "steps[0].needs: 'a' is no step above 'a'"),
+        (a_run(a_step("a", needs=["x"]), order="Graph"), "steps[0].needs: 'x' is no step above 'a'; move or correct"),
+        (a_run(a_step("a", timeout="6m")), "steps[0] (a): timeout: is longer than the tool's own; at most 300s"),
+        (a_run(a_step("a", when="1 +")), "steps[0] (a): when: 1:4: "),
+        (a_run(a_step("a", when="steps.a.output")), "steps[0] (a): when: reads steps.a, which this step does not need"),
+        (a_run(a_step("a", when="stepz.a")), "steps[0] (a): when: unknown name 'stepz'; known here: run, steps"),
+        (a_run(a_step("a", when="steps['a']")), "steps[0] (a): when: `steps` must be followed by a step's name"),
+        (a_run(a_step("a", why="${x}")), "steps[0] (a): why: unknown name 'x'"),
+        (a_run(a_step("a", args={"x": ["${y}"]})), "steps[0] (a): args.x[0]: unknown name 'y'"),
+        (a_run(a_step("a", args={"x": "${run.input.m}"})), "steps[0] (a): args.x: there is no 'm' in the data"),
+        (a_run(a_step("a", args={"x": "${"})), "steps[0] (a): args.x: a `${` is not closed"),
+        (a_run(a_step("a", args={"x": "${steps.b.output}"}), a_step("b")), "args.x: reads steps.b, which this step"),
+        (a_run(a_step("a", args=DEEP)), "steps[0] (a): args: is nested more than 64 levels deep; flatten it"),
+        (
+            a_run(a_step("a", verify=[{"expression": "run.goal"}])),
+            "steps[0] (a): verify[0].expression: unknown name",
+        ),
+        (a_run(a_step("a", verify=[{"expression": "("}])), "steps[0] (a): verify[0].expression: 1:2"),
+        (a_run(a_step("a"), input=DEEP), "input: is nested more than 64 levels deep; flatten it"),
+        (a_run(a_step("a"), output=DEEP), "output: is nested more than 64 levels deep; flatten it"),
+        (a_run(a_step("a"), output={"x": "${steps.b.output}"}), "output.x: there is no step 'b'; correct the name"),
+        (a_run(a_step("a"), output={"x": ["${y}"]}), "output.x[0]: unknown name 'y'"),
+        (a_run(a_step("a"), output={"x": "${1 +}"}), "output.x: 1:4"),
+        (a_run(a_step("a"), output={"x": "${ [1].map(a, [1].map(b, [1].map(c, c))) }"}), "nests comprehensions 3 deep"),
+    ],
+)
+def test_a_run_that_can_never_work_says_why(run: AgentRun, said: str) -> None:
+    assert said in refusal(run)
+
+
+@pytest.mark.parametrize(
+    ("tool", "said"),
+    [
+        ({"inputSchema": STRICT}, 'steps[0] (a): args do not fit the inputSchema of tool a: "order" is a required'),
+        ({"inputSchema": {"properties": {"a": {"type": "strin"}}}}, "tool a: inputSchema: properties.a.type: "),
+        ({"inputSchema": {"$ref": "file:///etc/passwd"}}, "tool a: inputSchema: Resource 'file:///etc/passwd'"),
+        ({"outputSchema": {"$ref": "http://example.com/x"}}, "tool a: outputSchema: Resource 'http://example.com/x'"),
+        ({"outputSchema": DEEP}, "tool a: it is nested more than 64 levels deep; flatten it"),
+        ({"approval": "Unless", "approvalUnless": "run.goal == ''"}, "tool a: approvalUnless: unknown name 'run'"),
+        ({"approval": "Unless", "approvalUnless": "1 +"}, "tool a: approvalUnless: 1:4"),
+        ({"approvalSummary": "${result}"}, "tool a: approvalSummary: unknown name 'result'; known here: args"),
+        ({"approvalSummary": "${1 +}"}, "tool a: approvalSummary: 1:4"),
+        ({"settle": {"tool": "b", "happened": "run"}}, "tool a: settle.happened: unknown name 'run'"),
+    ],
+)
+def test_a_run_whose_tool_can_never_work_says_why(tool: dict[str, Any], said: str) -> None:
+    assert said in refusal(a_run(a_step("a")), a=a_tool(**tool))
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"inputSchema": STRICT},
+        {"approval": "Unless", "approvalUnless": "args.order == '1'", "approvalSummary": "Order ${args.order}"},
+        {"settle": {"tool": "b", "happened": "result.found && args.order != ''"}},
+    ],
+)
+def test_what_can_work_begins(tool: dict[str, Any]) -> None:
+    step = a_step("a", args={"order": "4711"}, when="run.input.n > 0", why="${run.goal}")
+    run = a_run(step, input={"n": 1}, goal="g", output={"x": "${steps.a.output}"})
+    found = decide(run, seen(tools={"a": a_tool(**tool)}))
+    assert any(isinstance(it, Create) for it in found.preparations)
+    assert found.status.phase is not Phase.FAILED
+
+
+def test_arguments_that_read_other_steps_are_checked_when_they_are_known() -> None:
+    run = a_run(a_step("a"), a_step("b", args={"order": "${steps.a.output}"}))
+    assert decide(run, seen(tools={"a": a_tool(), "b": a_tool(inputSchema=STRICT)})).status.phase is Phase.RUNNING
+
+
+def test_a_step_of_a_sequence_may_read_every_step_above() -> None:
+    reads = {"x": "${steps.a.output}", "y": "${steps.b.output}"}
+    run = a_run(a_step("a"), a_step("b"), a_step("c", args=reads))
+    assert decide(run, seen(tools={name: a_tool() for name in "abc"})).status.phase is Phase.RUNNING
+
+
+def test_a_step_of_a_graph_may_read_what_it_needs_through_others() -> None:
+    steps = [a_step("a"), a_step("b", needs=["a"]), a_step("c", needs=["b"], args={"x": "${steps.a.output}"})]
+    tools = {name: a_tool() for name in "abc"}
+    assert decide(a_run(*steps, order="Graph"), seen(tools=tools)).status.phase is Phase.RUNNING
+    steps[2] = a_step("c", needs=["a"], args={"x": "${steps.b.output}"})
+    assert "steps[2] (c): args.x: reads steps.b" in refusal(a_run(*steps, order="Graph"))
+
+
+def test_a_sequence_is_a_chain_and_a_graph_is_what_it_says() -> None:
+    steps = [a_step("a"), a_step("b"), a_step("c")]
+    assert direct_needs(a_run(*steps).spec) == {"a": (), "b": ("a",), "c": ("b",)}
+    assert direct_needs(a_run(*steps, order="Graph").spec) == {"a": (), "b": (), "c": ()}
+
+
+def test_the_first_tool_that_is_missing_is_named() -> None:
+    found = decide(a_run(a_step("a"), a_step("b")), seen(tools={"a": a_tool()}))
+    assert (found.status.phase, found.status.reason) == (Phase.PENDING, "WaitingForTool")
+    assert "'b'" in found.status.message
+
+
+def test_a_run_of_a_thousand_steps_is_planned() -> None:
+    steps = [a_step(f"s{n}", tool="t", args={"n": "${run.input.n}"}) for n in range(1000)]
+    found = decide(a_run(*steps, input={"n": 1}), seen(tools={"t": a_tool(inputSchema={"required": ["n"]})}))
+    assert found.status.progress == "0/1000"
