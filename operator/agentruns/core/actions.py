@@ -12,6 +12,11 @@ class Create:
 
     manifest: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return str(self.manifest["metadata"]["name"])
+
 
 @dataclass(frozen=True)
 class SettleApproval:

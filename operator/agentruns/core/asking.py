@@ -22,6 +22,11 @@ from agentruns.core.resources import Approval, ApprovalState, RecordedDecision, 
 from agentruns.core.starting import started
 
 RETRY_POLICY: Final = timedelta(seconds=15)
+HINDRANCES: Final = {
+    "ForeignApproval": "it was not made for this run; delete it, and it is asked anew",
+    "PolicyNotEnforced": "a forged decision would be accepted here; none counts until that is mended",
+}
+"""Why an answer cannot count yet, by the reason that is recorded of its step."""
 _SETTLED_AS: Final = {"Approve": ApprovalState.APPROVED, "Reject": ApprovalState.REJECTED}
 
 
@@ -90,15 +95,11 @@ def _answer(look: Look, demand: Demand) -> RecordedDecision | Moved:
     if approval is None:
         return Moved(look.record, preparations=(Create(demand.manifest),))
     if not is_ours(approval, demand, look.run):
-        foreign = f"Approval {demand.name} was not made for this run; delete it, and it is asked anew"
-        return Moved(look.recording(reason="ForeignApproval", message=foreign).record)
+        return Moved(look.recording(reason="ForeignApproval").record)
     if approval.spec.decision is None or approval.metadata.deletion_timestamp is not None:
         return Moved(look.record)
     if not look.seen.answer(PolicyEnforced(look.run.metadata.namespace)):
-        unproven = "a forged decision would be accepted here; none counts until that is mended"
-        return Moved(
-            look.recording(reason="PolicyNotEnforced", message=unproven).record, wake_at=look.seen.now + RETRY_POLICY
-        )
+        return Moved(look.recording(reason="PolicyNotEnforced").record, wake_at=look.seen.now + RETRY_POLICY)
     return _counted(look, approval)
 
 

@@ -7,11 +7,12 @@ from typing import Any, Final
 from agentruns.core import plan
 from agentruns.core.actions import Action, Create, Preparation
 from agentruns.core.aftermath import after_the_end, loose_ends
+from agentruns.core.asking import HINDRANCES
 from agentruns.core.digests import NotCanonicalError, canonical
 from agentruns.core.inputs import Problem, Reader
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.limits import Ending, ending, time_left
-from agentruns.core.observed import Observed, PinnedSpec
+from agentruns.core.observed import Observed, PinnedSpec, Refusal
 from agentruns.core.pinning import MissingToolError, pinned_tools
 from agentruns.core.resources import (
     FINAL_STATES,
@@ -23,6 +24,7 @@ from agentruns.core.resources import (
     StepState,
 )
 from agentruns.core.schedule import Tools, one_round
+from agentruns.core.starting import RETRY_REFUSED
 from agentruns.core.summary import summarised
 from agentruns.core.templates import expanded
 
@@ -74,21 +76,30 @@ def _begin(run: AgentRun, seen: Observed) -> Decision:
         return _without_tool(run, str(missing), seen)
     except (Problem, NotCanonicalError) as problem:
         return _invalid(run, str(problem), seen)
-    unsaved = [pin.manifest for pin in pins if pin.manifest["metadata"]["name"] not in seen.stored]
-    for manifest in unsaved:
-        if refusal := seen.refusals.get(manifest["metadata"]["name"]):
-            return _invalid(run, f"the API server refused to pin a tool: {refusal.message}", seen)
+    unsaved = [Create(pin.manifest) for pin in pins if pin.tool.revision not in seen.stored]
+    for create in unsaved:
+        if refusal := seen.refusals.get(create.name):
+            return _unpinned(run, refusal, seen)
     started = run.status.model_copy(update={"started_at": seen.now, "tools": tuple(pin.tool for pin in pins)})
     decision = _go_on(run, started, seen.tools, seen)
-    return replace(decision, preparations=(*(Create(it) for it in unsaved), *decision.preparations))
+    return replace(decision, preparations=(*unsaved, *decision.preparations))
 
 
 def _invalid(run: AgentRun, problem: str, seen: Observed) -> Decision:
     return Decision(_final(run, run.status, Phase.FAILED, "InvalidSpec", problem, seen))
 
 
+def _unpinned(run: AgentRun, refusal: Refusal, seen: Observed) -> Decision:
+    said = f"the API server refused to pin a tool: {refusal.message}"
+    if not refusal.for_now:
+        return _invalid(run, said, seen)
+    status = _in(run, run.status, Phase.PENDING, "CreationRefused", said, seen)
+    return Decision(status, wake_at=seen.now + RETRY_REFUSED)
+
+
 def _without_tool(run: AgentRun, missing: str, seen: Observed) -> Decision:
-    since = next((it.last_transition_time for it in run.status.conditions if it.type == "Reconciling"), seen.now)
+    stalled = [it.last_transition_time for it in run.status.conditions if it.type == "Stalled"]
+    since = stalled[0] if run.status.reason == "WaitingForTool" else seen.now
     if seen.now >= since + TOOL_PATIENCE:
         said = f"{missing}; it was waited for {TOOL_PATIENCE.total_seconds():.0f} s"
         return Decision(_final(run, run.status, Phase.FAILED, "ToolNotFound", said, seen))
@@ -104,10 +115,15 @@ def _go_on(run: AgentRun, before: RunStatus, tools: Tools, seen: Observed) -> De
     limit = ending(run, before, seen.now)
     moved = one_round(run, before, tools, limit, seen)
     status = before.model_copy(update={"steps": moved.records})
-    preparations = tuple(it for move in moved.moves for it in move.preparations)
-    phased = _phased(run, status, ending(run, status, seen.now), seen, holding=bool(preparations))
+    wanted = tuple(it for move in moved.moves for it in move.preparations)
+    refused = [it for it in wanted if isinstance(it, Create) and it.name in seen.refusals]
+    preparations = tuple(it for it in wanted if it not in refused)
+    phased = _phased(run, status, ending(run, status, seen.now), seen, holding=bool(wanted))
+    if refused:
+        phased = _in(run, phased, phased.phase, "CreationRefused", seen.refusals[refused[0].name].message, seen)
     left = loose_ends(run, phased, seen) if not preparations else None
     wakes = [move.wake_at for move in moved.moves] + [left.wake_at if left else None, _deadline_at(run, phased, seen)]
+    wakes += [seen.now + RETRY_REFUSED] if refused else []
     return Decision(
         phased,
         preparations,
@@ -150,8 +166,8 @@ def _underway(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
     first = asked[0]
     doubt = f"is in doubt ({first.message}) and " if first.state is StepState.IN_DOUBT else ""
     said = f"step {first.name} {doubt}waits for Approval {first.approval}"
-    if first.state is StepState.AWAITING_APPROVAL and first.message:
-        return _in(run, status, Phase.AWAITING_APPROVAL, first.reason, f"{said}: {first.message}", seen)
+    if hindrance := HINDRANCES.get(first.reason):
+        return _in(run, status, Phase.AWAITING_APPROVAL, first.reason, f"{said}: {hindrance}", seen)
     reason = "StepInDoubt" if doubt else "StepAwaitsApproval"
     return _in(run, status, Phase.AWAITING_APPROVAL, reason, said, seen)
 

@@ -1,0 +1,264 @@
+"""A run played through: decisions are carried out on plain data, as much of them as later decisions can see."""
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from agentruns.core.actions import (
+    Action,
+    CollectPods,
+    Create,
+    DeletePod,
+    DeleteRun,
+    Preparation,
+    ReleasePod,
+    SettleApproval,
+    StopPod,
+    Ungate,
+)
+from agentruns.core.kubelet import pod_seen
+from agentruns.core.lifecycle import Decision, decide
+from agentruns.core.naming import FINALIZER_RESULT
+from agentruns.core.observed import (
+    NoResult,
+    Observed,
+    PinnedSpec,
+    PodSeen,
+    PolicyEnforced,
+    Question,
+    Refusal,
+    ResultOf,
+    StoredOutput,
+    ToolResult,
+    Unanswered,
+)
+from agentruns.core.resources import AgentRun, Approval, ApprovalState, RunSpec, RunStatus, StepStatus, ToolSpec
+
+from tests.unit.builders import IMAGE, NOW, a_run, a_tool, an_end
+
+
+@dataclass
+class Play:
+    """One run and what it sees. `go` decides, carries out and records until there is nothing left to do now."""
+
+    run: AgentRun
+    tools: dict[str, ToolSpec] = field(default_factory=dict)
+    now: datetime = NOW
+    pods: dict[str, PodSeen] = field(default_factory=dict)
+    approvals: dict[str, Approval] = field(default_factory=dict)
+    results: dict[str, ToolResult] = field(default_factory=dict)
+    policies: frozenset[str] = frozenset()
+    stored: dict[str, dict[str, Any]] = field(default_factory=dict)
+    manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Everything that was created, by name."""
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    """What the API server would refuse to create, by kind."""
+    answers: dict[Question, Any] = field(default_factory=dict)
+    done: list[Action] = field(default_factory=list)
+    decision: Decision = field(init=False)
+
+    def __post_init__(self) -> None:
+        named = {step.tool: a_tool() for step in self.run.spec.steps}
+        self.tools = named | self.tools
+
+    # -------------------------------------------------------------------------------------- one pass
+
+    def go(self, seconds: float = 0) -> "Play":
+        """The same play after so many seconds, once nothing changes any more."""
+        self.now += timedelta(seconds=seconds)
+        for _ in range(20):
+            before = self.run.status
+            self._pass()
+            if self.run.status == before:
+                return self
+        raise AssertionError(f"the run does not come to rest: {self.run.status}")
+
+    def _pass(self) -> None:
+        refusals: dict[str, Refusal] = {}
+        for _ in range(50):
+            self.decision = self._decided(refusals)
+            if not self.decision.preparations:
+                break
+            for preparation in self.decision.preparations:
+                self._prepare(preparation, refusals)
+        assert not self.decision.preparations, "a decision prepares the same for ever"
+        self.run = recorded(self.run, self.decision.status)
+        for action in self.decision.actions:
+            self._perform(action)
+
+    def _decided(self, refusals: dict[str, Refusal]) -> Decision:
+        for _ in range(50):
+            try:
+                return decide(self.run, self.look(refusals))
+            except Unanswered as asked:
+                self.answers[asked.question] = self._answer(asked.question)
+        raise AssertionError("a decision asks for ever")
+
+    def look(self, refusals: dict[str, Refusal] | None = None) -> Observed:
+        """What is there to be seen now."""
+        return Observed(
+            now=self.now,
+            pods=dict(self.pods),
+            approvals=dict(self.approvals),
+            tools=dict(self.tools),
+            results=dict(self.results),
+            policies=self.policies,
+            stored=frozenset(self.stored),
+            refusals=refusals or {},
+            answers=self.answers,
+        )
+
+    def _answer(self, question: Question) -> Any:
+        match question:
+            case PinnedSpec():
+                return ToolSpec.model_validate(self.stored[question.tool.revision]["data"])
+            case StoredOutput():
+                return json.loads(self.stored[question.ref.name]["data"][question.ref.key])
+            case ResultOf():
+                return NoResult(complete=True)
+            case PolicyEnforced():
+                return True
+            case _:
+                raise AssertionError(f"nobody has an answer to {question}")
+
+    def _prepare(self, preparation: Preparation, refusals: dict[str, Refusal]) -> None:
+        match preparation:
+            case Create():
+                self._create(preparation.manifest, refusals)
+            case SettleApproval() | DeletePod():
+                self._perform(preparation)
+
+    def _create(self, manifest: dict[str, Any], refusals: dict[str, Refusal]) -> None:
+        name, kind = manifest["metadata"]["name"], manifest["kind"]
+        if refusal := self.refused.get(kind):
+            refusals[name] = refusal
+            return
+        self.manifests[name] = manifest
+        there = manifest["metadata"] | {"uid": f"uid-of-{name}", "resourceVersion": "1"}
+        match kind:
+            case "Pod":
+                self.pods[there["uid"]] = pod_seen({**manifest, "metadata": there, "status": {"phase": "Pending"}})
+            case "NetworkPolicy":
+                self.policies |= {name}
+            case "Approval":
+                born = {"creationTimestamp": self.now.isoformat()}
+                self.approvals[name] = Approval.model_validate({**manifest, "metadata": there | born})
+            case _:
+                self.stored[name] = manifest
+
+    def _perform(self, action: Action | Preparation) -> None:
+        assert not isinstance(action, Create)
+        self.done.append(action)
+        match action:
+            case Ungate():
+                self.pods[action.uid] = replace(self.pods[action.uid], gated=False)
+            case ReleasePod():
+                self.pods[action.uid] = replace(self.pods[action.uid], finalizers=())
+            case DeletePod():
+                self.pods[action.uid] = replace(self.pods[action.uid], deleting=True)
+            case CollectPods():
+                self.pods.clear()
+            case SettleApproval():
+                status = {"state": action.state, "decided_at": self.now}
+                approval = self.approvals[action.name]
+                self.approvals[action.name] = approval.model_copy(
+                    update={"status": approval.status.model_copy(update=status)}
+                )
+            case StopPod() | DeleteRun():
+                pass
+        self._remove_what_nothing_holds()
+
+    def _remove_what_nothing_holds(self) -> None:
+        self.pods = {
+            uid: pod for uid, pod in self.pods.items() if not pod.deleting or FINALIZER_RESULT in pod.finalizers
+        }
+
+    # ------------------------------------------------------------------------------- what the world does
+
+    def starts(self, step: str) -> "Play":
+        """The kubelet has started the step's pod."""
+        return self._sees(step, node="node-1", phase="Running", started_at=self.now, image=IMAGE)
+
+    def ends(self, step: str, exit_code: int = 0, **fields: Any) -> "Play":
+        """The step's container has ended."""
+        phase = "Failed" if exit_code else "Succeeded"
+        return self._sees(step, phase=phase, end=an_end(exit_code, **fields))
+
+    def says(self, step: str, output: Any = None, **fields: Any) -> "Play":
+        """The step's tool prints its result."""
+        self.results[self.step(step).pod_uid] = ToolResult(self.now, output, **fields)
+        return self
+
+    def succeeds(self, step: str, output: Any = None) -> "Play":
+        """The step's pod starts, says this, and ends; everything that follows now is done."""
+        return self.starts(step).says(step, output).ends(step).go()
+
+    def fails(self, step: str, exit_code: int = 65) -> "Play":
+        """The step's pod starts and ends with this code; everything that follows now is done."""
+        return self.starts(step).ends(step, exit_code).go()
+
+    def _sees(self, step: str, **fields: Any) -> "Play":
+        uid = self.step(step).pod_uid
+        assert uid in self.pods, f"step {step} has no pod: {self.step(step)}"
+        self.pods[uid] = replace(self.pods[uid], **fields)
+        return self
+
+    def decides(self, step: str, verdict: str, **fields: Any) -> "Play":
+        """A person decides on what the step waits for; everything that follows now is done."""
+        name = self.step(step).approval
+        decision = {"verdict": verdict, "by": "alice@example.com", **fields}
+        body = self.approvals[name].model_dump(mode="json", by_alias=True)
+        self.approvals[name] = Approval.model_validate(body | {"spec": body["spec"] | {"decision": decision}})
+        return self.go()
+
+    def wants(self, **spec: Any) -> "Play":
+        """The run's author changes what may be changed; everything that follows now is done."""
+        body = self.run.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+        self.run = self.run.model_copy(update={"spec": RunSpec.model_validate(body | spec)})
+        return self.go()
+
+    # ------------------------------------------------------------------------------------ what can be read
+
+    @property
+    def status(self) -> RunStatus:
+        """The recorded status."""
+        return self.run.status
+
+    def step(self, name: str) -> StepStatus:
+        """The record of a step."""
+        return self.status.step(name)
+
+    def states(self) -> dict[str, str]:
+        """The state of every step that is recorded."""
+        return {record.name: record.state.value for record in self.status.steps}
+
+    def pod_manifest(self, step: str) -> dict[str, Any]:
+        """The manifest of the pod that is recorded for a step."""
+        return self.manifests[self.step(step).pod]
+
+    def input_of(self, step: str) -> str:
+        """AGENTRUN_INPUT of the pod that is recorded for a step."""
+        return str(self.pod_manifest(step)["spec"]["containers"][0]["env"][0]["value"])
+
+    def approval_of(self, step: str) -> Approval:
+        """The Approval that a step waits for, or waited for."""
+        return self.approvals[self.step(step).approval]
+
+    def approval_states(self) -> list[ApprovalState]:
+        """What became of every Approval."""
+        return [approval.status.state for approval in self.approvals.values()]
+
+    def actions(self, kind: type[Action]) -> list[Any]:
+        """Everything of a kind that was done so far."""
+        return [action for action in self.done if isinstance(action, kind)]
+
+
+def play(*steps: dict[str, Any], tools: dict[str, ToolSpec] | None = None, **spec: Any) -> Play:
+    """A run of these steps, as far as it goes before its first pod starts."""
+    return Play(a_run(*steps, **spec), tools or {}).go()
+
+
+def recorded(run: AgentRun, status: RunStatus) -> AgentRun:
+    """The run after its status was stored and read again: what JSON does not carry is lost."""
+    return run.model_copy(update={"status": RunStatus.model_validate(status.body())})

@@ -1,0 +1,225 @@
+"""A step that waits for a person: what is asked, whose answer counts, and what follows from it."""
+
+from typing import Any
+
+import pytest
+from agentruns.core.actions import SettleApproval, Ungate
+from agentruns.core.observed import PolicyEnforced, Refusal
+from agentruns.core.resources import Approval, Phase
+
+from tests.unit.builders import NAMESPACE, NOW, a_step, a_tool, later
+from tests.unit.play import Play, play
+
+ASKS = a_tool(effect="NonIdempotent")
+ENFORCED = PolicyEnforced(NAMESPACE)
+
+
+def asking(**spec: Any) -> Play:
+    """A run whose first step waits for a person."""
+    return play(a_step("refund", args={"amount": 12.5}), a_step("note"), tools={"refund": ASKS}, **spec)
+
+
+def in_doubt(**tool: Any) -> Play:
+    """A run whose first step was killed after its effect may have been done."""
+    tools = {"pay": a_tool(effect="NonIdempotent", approval="Never", **tool)}
+    return play(a_step("pay"), a_step("note"), tools=tools).fails("pay", exit_code=137)
+
+
+def changed(run: Play, name: str, **spec: Any) -> None:
+    """Somebody has stored another Approval in the place of this one."""
+    body = run.approvals[name].model_dump(mode="json", by_alias=True)
+    run.approvals[name] = Approval.model_validate(body | {"spec": body["spec"] | spec})
+
+
+def test_a_run_waits_for_a_person_without_a_pod() -> None:
+    run = asking()
+    approval = run.approval_of("refund")
+    assert run.states() == {"refund": "AwaitingApproval"}
+    assert run.pods == {}
+    assert (run.status.phase, run.status.reason) == (Phase.AWAITING_APPROVAL, "StepAwaitsApproval")
+    assert run.status.message == f"step refund waits for Approval {approval.metadata.name}"
+    assert run.status.waiting == f"Approval/{approval.metadata.name}"
+    assert [it.model_dump() for it in run.status.waiting_for] == [
+        {"kind": "Approval", "name": approval.metadata.name, "step": "refund"}
+    ]
+    assert run.decision.wake_at is None
+
+
+def test_waiting_writes_nothing() -> None:
+    run = asking()
+    before, approvals = run.status, dict(run.approvals)
+    for _ in range(50):
+        run.go(3600)
+    assert (run.status, run.approvals, run.done) == (before, approvals, [])
+
+
+def test_several_questions_are_counted() -> None:
+    run = play(*(a_step(f"s{n}", approval="Always") for n in range(12)), order="Graph")
+    assert run.status.waiting.endswith(" +9")
+    assert len(run.status.waiting_for) == 10
+
+
+def test_approve_runs_exactly_what_was_shown() -> None:
+    run = asking()
+    approval = run.approval_of("refund")
+    run.decides("refund", "Approve", reason="checked")
+    assert run.states() == {"refund": "Prepared"}
+    assert run.actions(SettleApproval)[0].state == "Approved"
+    decision = run.step("refund").decision
+    assert decision is not None
+    assert decision.model_dump() == {
+        "verdict": "Approve",
+        "by": "alice@example.com",
+        "at": NOW,
+        "reason": "checked",
+        "digest": approval.spec.digest,
+    }
+    assert '"args":{"amount":12.5}' in run.input_of("refund")
+    assert (run.status.waiting, run.status.waiting_for) == ("", ())
+
+
+def test_the_approval_is_settled_before_anything_follows_from_it() -> None:
+    run = asking().decides("refund", "Approve")
+    assert [type(it) for it in run.done[:2]] == [SettleApproval, Ungate]
+
+
+@pytest.mark.parametrize(("reason", "said"), [("too much", ": too much"), ("", "")])
+def test_reject_ends_the_run_with_the_persons_reason(reason: str, said: str) -> None:
+    run = asking().decides("refund", "Reject", reason=reason)
+    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "Rejected")
+    assert run.status.message == f"step refund: alice@example.com rejected it{said}; done before: nothing"
+    assert run.approval_states() == ["Rejected"]
+    assert run.pods == {}
+
+
+def test_a_rejection_that_may_be_lets_the_run_go_on() -> None:
+    run = play(a_step("refund", onFailure="Continue"), a_step("note"), tools={"refund": ASKS})
+    run.decides("refund", "Reject")
+    assert run.states() == {"refund": "Failed", "note": "Prepared"}
+
+
+def test_one_answer_covers_all_attempts() -> None:
+    run = asking().decides("refund", "Approve").fails("refund", exit_code=75).go(60)
+    assert (run.states()["refund"], run.step("refund").attempt) == ("Prepared", 2)
+    assert len(run.approvals) == 1
+
+
+def test_an_answer_survives_a_quota() -> None:
+    run = asking()
+    run.refused["Pod"] = in_time = Refusal("exceeded quota", for_now=True)
+    run.decides("refund", "Approve")
+    assert (run.states()["refund"], run.step("refund").message) == ("Waiting", in_time.message)
+    run.refused.clear()
+    run.go(10)
+    assert (run.states()["refund"], run.step("refund").attempt) == ("Prepared", 1)
+
+
+def test_deleting_the_question_asks_it_anew_and_never_approves() -> None:
+    run = asking()
+    first = run.approvals.pop(run.step("refund").approval)
+    run.go()
+    assert run.approval_of("refund").spec == first.spec
+    assert run.states() == {"refund": "AwaitingApproval"}
+
+
+def test_an_answer_on_a_question_that_is_being_deleted_does_not_count() -> None:
+    run = asking()
+    name = run.step("refund").approval
+    metadata = run.approvals[name].metadata.model_copy(update={"deletion_timestamp": NOW})
+    run.approvals[name] = run.approvals[name].model_copy(update={"metadata": metadata})
+    assert run.decides("refund", "Approve").states() == {"refund": "AwaitingApproval"}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"digest": f"sha256:{'0' * 64}"},
+        {"runRef": {"name": "refund-4711", "uid": "an-earlier-run"}},
+        {"request": {"summary": "Refund 1.00 EUR", "args": {"amount": 1}}},
+    ],
+)
+def test_an_answer_on_another_question_does_not_count(forged: dict[str, Any]) -> None:
+    run = asking()
+    name = run.step("refund").approval
+    changed(run, name, **forged)
+    run.decides("refund", "Approve")
+    assert (run.states(), run.pods) == ({"refund": "AwaitingApproval"}, {})
+    assert (run.status.reason, run.status.phase) == ("ForeignApproval", Phase.AWAITING_APPROVAL)
+    assert "delete it, and it is asked anew" in run.status.message
+    del run.approvals[name]
+    assert run.go().status.reason == "StepAwaitsApproval"
+
+
+def test_no_answer_counts_where_it_could_be_forged() -> None:
+    run = asking()
+    run.answers[ENFORCED] = False
+    run.decides("refund", "Approve")
+    assert (run.states(), run.status.reason) == ({"refund": "AwaitingApproval"}, "PolicyNotEnforced")
+    assert run.decision.wake_at == later(15)
+    run.answers[ENFORCED] = True
+    assert run.go(15).states() == {"refund": "Prepared"}
+
+
+def test_a_paused_run_takes_its_answer_when_it_goes_on() -> None:
+    run = asking().wants(desiredState="Paused").decides("refund", "Approve")
+    assert run.states() == {"refund": "AwaitingApproval"}
+    assert run.wants(desiredState="Running").states() == {"refund": "Prepared"}
+
+
+# ------------------------------------------------------------------------------------------- in doubt
+
+
+def test_a_step_in_doubt_asks_what_became_of_it() -> None:
+    run = in_doubt()
+    approval = run.approval_of("pay")
+    assert run.states() == {"pay": "InDoubt"}
+    assert approval.spec.purpose == "InDoubt"
+    assert (run.status.phase, run.status.reason) == (Phase.AWAITING_APPROVAL, "StepInDoubt")
+    assert run.status.message == (
+        f"step pay is in doubt (exit code 137 and no result) and waits for Approval {approval.metadata.name}"
+    )
+
+
+def test_happened_goes_on_with_the_output_a_person_vouches_for() -> None:
+    run = in_doubt().decides("pay", "Happened", output={"receipt": "R-1"})
+    assert run.states() == {"pay": "Succeeded", "note": "Prepared"}
+    assert run.step("pay").output == {"receipt": "R-1"}
+    assert run.approval_states() == ["Settled"]
+
+
+def test_what_a_person_vouches_for_is_held_to_the_schema() -> None:
+    schema = {"type": "object", "required": ["receipt"]}
+    run = in_doubt(outputSchema=schema).decides("pay", "Happened")
+    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "InvalidResult")
+    assert "decision.output does not fit the outputSchema" in run.status.message
+    fits = in_doubt(outputSchema=schema).decides("pay", "Happened", output={"receipt": 1})
+    assert fits.states()["pay"] == "Succeeded"
+
+
+def test_run_again_is_a_new_intent_with_attempts_of_its_own() -> None:
+    run = in_doubt()
+    before = run.step("pay")
+    run.decides("pay", "RunAgain")
+    after = run.step("pay")
+    assert run.states() == {"pay": "Prepared"}
+    assert (after.epoch, after.attempt) == (1, 1)
+    assert after.pod != before.pod
+    assert after.idempotency_key == before.idempotency_key
+    run.fails("pay", exit_code=137)
+    assert run.step("pay").approval != before.approval
+    assert run.approval_of("pay").spec.request["askedBefore"] == 1
+
+
+def test_fail_ends_the_run_and_says_who_let_it() -> None:
+    run = in_doubt().decides("pay", "Fail", reason="refunded by hand")
+    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "InDoubt")
+    assert "exit code 137 and no result; alice@example.com let it fail: refunded by hand" in run.status.message
+
+
+def test_a_doubt_keeps_its_cause_while_no_answer_counts() -> None:
+    run = in_doubt()
+    run.answers[ENFORCED] = False
+    run.decides("pay", "Fail")
+    assert run.states() == {"pay": "InDoubt"}
+    run.answers[ENFORCED] = True
+    assert "exit code 137 and no result; alice@example.com let it fail" in run.go(15).status.message
