@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from agentruns.core import schemas
 from agentruns.core.actions import Create
-from agentruns.core.digests import NotCanonicalError, canonical, digest_of
+from agentruns.core.digests import NotCanonicalError, compact, digest_of
 from agentruns.core.expressions import value
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.look import Look, Moved
@@ -45,7 +45,7 @@ def _broken(rule: Verification, environment: dict[str, Any], seen: Observed) -> 
 def kept(look: Look, output: Any) -> Moved:
     """The step succeeded with this output, stored where its size belongs."""
     try:
-        text = canonical(output)
+        text = compact(output)
     except NotCanonicalError as error:
         return Moved(look.failed("InvalidResult", f"the result {error}; the effect may have been done"))
     done = look.recording(message="")
@@ -64,7 +64,7 @@ def kept(look: Look, output: Any) -> Moved:
 
 
 def _inline_bytes(look: Look) -> int:
-    return sum(len(canonical(step.output)) for step in look.records.values() if step.output is not None)
+    return sum(len(compact(step.output)) for step in look.records.values() if step.output is not None)
 
 
 def _config_map(look: Look, reference: OutputRef, text: str) -> dict[str, Any]:
