@@ -200,7 +200,7 @@ class Settle(Model):
 
 
 class ToolSpec(Model):
-    description: str = ""
+    description: str
     image: str
     command: tuple[str, ...] = ()
     input_schema: dict[str, Any] = {}
