@@ -9,6 +9,7 @@ from agentruns.core.model import whole_seconds
 from agentruns.core.naming import (
     ANNOTATION_INPUT_DIGEST,
     ANNOTATION_NOT_AFTER,
+    API_VERSION,
     FINALIZER_RESULT,
     GATE_RECORDED,
     LABEL_ATTEMPT,
@@ -105,7 +106,7 @@ def _metadata(run: AgentRun, attempt: Attempt, not_after: datetime) -> dict[str,
 def owner(run: AgentRun) -> dict[str, Any]:
     """The owner reference to a run; what it owns goes with it."""
     return {
-        "apiVersion": "agentrun.dev/v1alpha1",
+        "apiVersion": API_VERSION,
         "kind": "AgentRun",
         "name": run.metadata.name,
         "uid": run.metadata.uid,
