@@ -198,3 +198,9 @@ def test_what_is_cheap_is_not_asked() -> None:
 def test_an_expression_is_compiled_once() -> None:
     assert compiled("run.goal") is compiled("run.goal")
     assert compiled("run.goal") == Expression("run.goal", frozenset({"run"}), frozenset(), 0, False)
+
+
+def test_the_same_expression_always_gives_the_same_text() -> None:
+    """What is interpolated is part of what an approver's decision binds to; the library shuffles keys."""
+    data = {key: {"b": 1, "a": 2} for key in "hgfedcba"}
+    assert json.dumps(evaluated("run", {"run": data})) == json.dumps(data, sort_keys=True)

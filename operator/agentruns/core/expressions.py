@@ -77,7 +77,12 @@ def evaluated(source: str, environment: dict[str, Any]) -> Any:
     except Exception as error:  # whatever the library raises, the expression has no value
         raise ExpressionError(_explained(error)) from error
     _require_json(found)
-    return found
+    return _ordered(found)
+
+
+def _ordered(found: Any) -> Any:
+    """The same value with its keys in order: the library gives them in another one each time."""
+    return json.loads(json.dumps(found, sort_keys=True))
 
 
 def _explained(error: Exception) -> str:
