@@ -10,9 +10,9 @@ PYTHON ?= python3
 # Never the user's current context: a cluster of our own, or a copy of what AGENTRUN_TEST_KUBECONFIG names.
 export KUBECONFIG := $(CURDIR)/.cluster/kubeconfig
 # For tests that call kubectl and helm: the machine's, or else those that `make cluster` fetched.
-export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.cluster/bin:$(CURDIR)/.cluster/python-tools/bin
+export PATH := $(PATH):$(CURDIR)/.cluster/bin:$(CURDIR)/.cluster/python-tools/bin
 
-.PHONY: help demo test lint unit e2e cluster images install down clean python
+.PHONY: help demo test lint unit e2e bench cluster images install down clean python
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -23,16 +23,23 @@ demo: install ## run an example on a real cluster, with an approval in the middl
 test: lint unit e2e ## lint, unit tests, and all tests on a real cluster
 
 lint: .venv/ready ## ruff, mypy and the rules who imports whom
+	source .venv/bin/activate
 	ruff check .
 	ruff format --check .
 	mypy --package agentruns --package tests
 	lint-imports
 
 unit: .venv/ready ## tests without a cluster; what decides is covered in every branch
-	pytest tests/unit tests/cluster --cov --cov-fail-under=15
+	source .venv/bin/activate
+	pytest tests/unit tests/cluster --cov --cov-fail-under=95
 
 e2e: .venv/ready install ## tests on the cluster, with the chart installed
+	source .venv/bin/activate
 	pytest tests/integration tests/e2e
+
+bench: .venv/ready install ## measure, beside bare pods on the same cluster, and print a table
+	source .venv/bin/activate
+	python -m tests.bench
 
 cluster: python ## bring up a cluster of one node; its kubeconfig is .cluster/kubeconfig
 	@$(PYTHON) -m tests.cluster up
