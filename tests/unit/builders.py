@@ -59,7 +59,8 @@ def an_attempt(**fields: Any) -> Attempt:
 def an_end(exit_code: int = 0, **fields: Any) -> ContainerEnd:
     """A container that its kubelet saw come to its end."""
     plain: dict[str, Any] = {"reason": "Error" if exit_code else "Completed", "message": "", "known": True}
-    return ContainerEnd(**(plain | {"created": True, "exit_code": exit_code} | fields))
+    ended = {"created": True, "exit_code": exit_code, "finished_at": NOW}
+    return ContainerEnd(**(plain | ended | fields))
 
 
 def a_pod(**fields: Any) -> PodSeen:

@@ -183,7 +183,7 @@ class Play:
     def ends(self, step: str, exit_code: int = 0, **fields: Any) -> "Play":
         """The step's container has ended."""
         phase = "Failed" if exit_code else "Succeeded"
-        return self._sees(step, phase=phase, end=an_end(exit_code, **fields))
+        return self._sees(step, phase=phase, end=an_end(exit_code, finished_at=self.now, **fields))
 
     def says(self, step: str, output: Any = None, **fields: Any) -> "Play":
         """The step's tool prints its result."""

@@ -18,7 +18,13 @@ SILENT = NoResult(complete=True)
 ID = "containerd://1"
 STARTED = "2026-01-02T11:59:59Z"
 
-DONE = {"exitCode": 0, "reason": "Completed", "startedAt": STARTED, "containerID": ID}
+DONE = {
+    "exitCode": 0,
+    "reason": "Completed",
+    "startedAt": STARTED,
+    "finishedAt": "2026-01-02T12:00:00Z",
+    "containerID": ID,
+}
 LOST = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
 LOST_AFTER_START = LOST | {"startedAt": STARTED, "containerID": ID}
 LOST_BEFORE = {"lastState": {"terminated": LOST}}

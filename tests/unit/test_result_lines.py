@@ -154,7 +154,8 @@ def test_a_big_result_comes_in_chunks() -> None:
         (b'{"output": 7.0}', 7),
         (b'{"output": -0.0}', 0),
         (b'{"output": 1e300}', 1e300),
-        (b'{"output": 9007199254740991}', 2**53 - 1),
+        (b'{"output": [9007199254740991, -9007199254740991]}', [2**53 - 1, 1 - 2**53]),
+        (b'{"output": "\\ud83d\\ude00 \\ud5a5"}', "😀 향"),
         (b'{"output": {"error": 1}, "more": 2}', {"error": 1}),
         (b'{"output": 1, "output": 2}', 2),
     ],
@@ -175,7 +176,8 @@ def test_an_output_is_any_json_value(text: bytes, output: Any) -> None:
         (b'{"output": 1e999}', "the result is no JSON"),
         (b'{"output": -1e999}', "the result is no JSON"),
         (b'{"output": "\xff\xfe"}', "the result is no JSON"),
-        (b'{"output": ' + b"1" * 5000 + b"}", "the result is no JSON"),
+        (b'{"output": ' + b"1" * 5000 + b"}", "quote it"),
+        (b'{"output": [-9007199254740992]}', "quote it"),
         (b'{"output": ' + b"[" * 5_000 + b"]" * 5_000 + b"}", "the result is no JSON"),
         (b'{"output": ' + b"[" * 65 + b"]" * 65 + b"}", "the result is nested more than 64 levels deep"),
         (b'{"output": 9007199254740993}', "quote it"),
@@ -219,7 +221,7 @@ def test_an_error_has_a_class_a_message_and_a_wish() -> None:
     ("wish", "seconds"),
     [
         (0, 0.0), (3, 3.0), (-1, None), (True, None), ("3", None), (None, None), ([1], None),
-        (10**9, LONGEST_WAIT), (10**400, LONGEST_WAIT), (1e300, LONGEST_WAIT),
+        (10**9, LONGEST_WAIT), (1e300, LONGEST_WAIT),
     ],
 )  # fmt: skip
 def test_how_long_to_wait_is_a_number_of_seconds_and_at_most_a_day(wish: Any, seconds: float | None) -> None:

@@ -77,6 +77,7 @@ def _end(state: dict[str, Any], container: dict[str, Any]) -> ContainerEnd | Non
         message=terminated.get("message") or "",
         known=reason != _LOST and not _restarted(container),
         created=bool(terminated.get("containerID") or container.get("containerID")),
+        finished_at=_moment(terminated.get("finishedAt")),
     )
 
 

@@ -23,6 +23,7 @@ class ContainerEnd:
     known: bool
     created: bool
     """Whether its kubelet ever created the container."""
+    finished_at: datetime | None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import json
 from datetime import datetime
 from typing import Any, Final
 
-from agentruns.core.digests import NotCanonicalError, canonical
+from agentruns.core.digests import MAX_DEPTH, NotCanonicalError, compact, depth
 from agentruns.core.observed import NoResult, ToolResult
 
 PREFIX: Final = b"agentrun-result/"
@@ -82,19 +82,24 @@ def parsed(text: bytes, now: datetime) -> ToolResult:
     if len(text) > MAX_RESULT:
         return ToolResult(now, invalid=f"the result has {len(text)} bytes; at most {MAX_RESULT} are taken")
     try:
-        content = json.loads(text, parse_float=_number, parse_constant=_refused)
+        content = json.loads(text, parse_float=_number, parse_int=_whole, parse_constant=_refused)
+    except NotCanonicalError as error:
+        return ToolResult(now, invalid=f"the result {error}")
     except (ValueError, RecursionError):
         return ToolResult(now, invalid="the result is no JSON")
     if not isinstance(content, dict) or len(content.keys() & {"output", "error"}) != 1:
         return ToolResult(now, invalid='the result must be {"output": ...} or {"error": {...}}')
     if "output" in content:
-        return _output(content["output"], now)
+        return _output(content["output"], text, now)
     return _error(content["error"], now)
 
 
-def _output(output: Any, now: datetime) -> ToolResult:
+def _output(output: Any, text: bytes, now: datetime) -> ToolResult:
+    if depth(output) > MAX_DEPTH:
+        return ToolResult(now, invalid=f"the result is nested more than {MAX_DEPTH} levels deep")
     try:
-        canonical(output)
+        if b"\\ud" in text.lower():  # half of a character would be refused by the API server
+            compact(output)
     except NotCanonicalError as error:
         return ToolResult(now, invalid=f"the result {error}")
     return ToolResult(now, output=output)
@@ -130,6 +135,13 @@ def _number(text: str) -> float | int:
     if found in (float("inf"), float("-inf")):
         raise ValueError("a number beyond what JSON carries")
     return int(found) if found.is_integer() and abs(found) < 2**53 else found
+
+
+def _whole(text: str) -> int:
+    """A whole number that JSON carries exactly."""
+    if len(text) > 17 or abs(int(text)) >= 2**53:
+        raise NotCanonicalError("has a whole number beyond 2^53, which JSON cannot carry exactly; quote it")
+    return int(text)
 
 
 def _refused(name: str) -> None:

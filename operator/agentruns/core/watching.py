@@ -32,11 +32,14 @@ def watched(look: Look) -> Moved:
 
 def _timed_out(look: Look, found: Ended | Underway) -> Ended | Underway:
     """An attempt stopped at its timeout says so; what its tool says of having been stopped tells a person nothing."""
-    pod = look.pod
-    late = pod is not None and pod.started_at is not None and look.seen.now >= pod.started_at + look.timeout
-    if isinstance(found, Ended) and found.outcome is Outcome.UNKNOWN and late:
+    if isinstance(found, Ended) and found.outcome is Outcome.UNKNOWN and look.pod and _ran_too_long(look, look.pod):
         return replace(found, reason="TimedOut", message=f"it ran longer than its timeout of {look.timeout}")
     return found
+
+
+def _ran_too_long(look: Look, pod: PodSeen) -> bool:
+    finished_at = pod.end.finished_at if pod.end else None
+    return bool(pod.started_at and finished_at and finished_at >= pod.started_at + look.timeout)
 
 
 def stopped(look: Look) -> Moved:
