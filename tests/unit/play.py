@@ -19,7 +19,6 @@ from agentruns.core.actions import (
 )
 from agentruns.core.kubelet import pod_seen
 from agentruns.core.lifecycle import Decision, decide
-from agentruns.core.naming import FINALIZER_RESULT
 from agentruns.core.observed import (
     NoResult,
     Observed,
@@ -33,7 +32,16 @@ from agentruns.core.observed import (
     ToolResult,
     Unanswered,
 )
-from agentruns.core.resources import AgentRun, Approval, ApprovalState, RunSpec, RunStatus, StepStatus, ToolSpec
+from agentruns.core.resources import (
+    AgentRun,
+    Approval,
+    ApprovalState,
+    ApprovalStatus,
+    RunSpec,
+    RunStatus,
+    StepStatus,
+    ToolSpec,
+)
 
 from tests.unit.builders import IMAGE, NOW, a_run, a_tool, an_end
 
@@ -68,9 +76,9 @@ class Play:
         """The same play after so many seconds, once nothing changes any more."""
         self.now += timedelta(seconds=seconds)
         for _ in range(20):
-            before = self.run.status
+            before = (self.run.status, self.pods, self.approvals)
             self._pass()
-            if self.run.status == before:
+            if before == (self.run.status, self.pods, self.approvals):
                 return self
         raise AssertionError(f"the run does not come to rest: {self.run.status}")
 
@@ -152,27 +160,25 @@ class Play:
         self.done.append(action)
         match action:
             case Ungate():
-                self.pods[action.uid] = replace(self.pods[action.uid], gated=False)
+                self._pod(action.uid, gated=False)
             case ReleasePod():
-                self.pods[action.uid] = replace(self.pods[action.uid], finalizers=())
+                self._pod(action.uid, finalizers=())
             case DeletePod():
-                self.pods[action.uid] = replace(self.pods[action.uid], deleting=True)
+                self._pod(action.uid, deleting=True)
             case CollectPods():
-                self.pods.clear()
+                self.pods = {}
             case SettleApproval():
-                status = {"state": action.state, "decided_at": self.now}
-                approval = self.approvals[action.name]
-                self.approvals[action.name] = approval.model_copy(
-                    update={"status": approval.status.model_copy(update=status)}
-                )
+                status = ApprovalStatus(state=action.state, decided_at=self.now)
+                settled = self.approvals[action.name].model_copy(update={"status": status})
+                self.approvals = self.approvals | {action.name: settled}
             case StopPod() | DeleteRun():
                 pass
-        self._remove_what_nothing_holds()
 
-    def _remove_what_nothing_holds(self) -> None:
-        self.pods = {
-            uid: pod for uid, pod in self.pods.items() if not pod.deleting or FINALIZER_RESULT in pod.finalizers
-        }
+    def _pod(self, uid: str, **fields: Any) -> None:
+        """A pod changes; one that is being deleted goes once nothing holds it."""
+        pod = replace(self.pods[uid], **fields)
+        rest = {other: it for other, it in self.pods.items() if other != uid}
+        self.pods = rest if pod.deleting and not pod.finalizers else rest | {uid: pod}
 
     # ------------------------------------------------------------------------------- what the world does
 
@@ -201,7 +207,7 @@ class Play:
     def _sees(self, step: str, **fields: Any) -> "Play":
         uid = self.step(step).pod_uid
         assert uid in self.pods, f"step {step} has no pod: {self.step(step)}"
-        self.pods[uid] = replace(self.pods[uid], **fields)
+        self._pod(uid, **fields)
         return self
 
     def decides(self, step: str, verdict: str, **fields: Any) -> "Play":
@@ -232,6 +238,10 @@ class Play:
     def states(self) -> dict[str, str]:
         """The state of every step that is recorded."""
         return {record.name: record.state.value for record in self.status.steps}
+
+    def condition(self, name: str) -> tuple[str, str]:
+        """Status and reason of one of the run's conditions."""
+        return next((it.status, it.reason) for it in self.status.conditions if it.type == name)
 
     def pod_manifest(self, step: str) -> dict[str, Any]:
         """The manifest of the pod that is recorded for a step."""

@@ -1,61 +1,32 @@
 """One attempt: what the API server stores of its pod, what that means, and what follows from it."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from agentruns.core.attempts import Ended, Next, Outcome, Underway, backoff, examined, follows
-from agentruns.core.kubelet import pod_seen
 from agentruns.core.observed import NoResult, PodIsGone, PodSeen, ResultOf, ToolResult, Unanswered
 from agentruns.core.resources import Effect, Retry, StepStatus
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.builders import NOW, RUN_UID, a_pod, a_result, an_end, later, seen
+from tests.unit.builders import NOW, a_pod, a_result, an_end, later, seen
+from tests.unit.stored_pods import (
+    CREATING,
+    DISRUPTED,
+    ID,
+    LOST,
+    LOST_AFTER_START,
+    LOST_BEFORE,
+    PULLING,
+    RUNNING,
+    UNSCHEDULABLE,
+    deleting,
+    ended,
+    stored,
+)
 
 RECORD = StepStatus.model_validate({"name": "lookup", "state": "Prepared", "pod": "pod", "podUID": "pod-1"})
 SILENT = NoResult(complete=True)
-ID = "containerd://1"
-STARTED = "2026-01-02T11:59:59Z"
-
-DONE = {
-    "exitCode": 0,
-    "reason": "Completed",
-    "startedAt": STARTED,
-    "finishedAt": "2026-01-02T12:00:00Z",
-    "containerID": ID,
-}
-LOST = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
-LOST_AFTER_START = LOST | {"startedAt": STARTED, "containerID": ID}
-LOST_BEFORE = {"lastState": {"terminated": LOST}}
-RUNNING = {"state": {"running": {"startedAt": STARTED}}, "containerID": ID}
-CREATING = {"state": {"waiting": {"reason": "ContainerCreating"}}}
-PULLING = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
-DISRUPTED: dict[str, Any] = {"conditions": [{"type": "DisruptionTarget", "status": "True"}]}
-UNSCHEDULABLE: dict[str, Any] = {
-    "conditions": [
-        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: too little cpu"}
-    ]
-}
-
-
-def ended(**state: Any) -> dict[str, Any]:
-    """A container's status after its end."""
-    return {"state": {"terminated": DONE | state}, "containerID": ID}
-
-
-def stored(container: dict[str, Any] | None = None, *, node: str = "node-1", **fields: Any) -> PodSeen:
-    """A pod as the API server stores it, read in our terms; `spec` and `metadata` add to what every pod has."""
-    metadata = {"name": "pod", "uid": "pod-1", "resourceVersion": "7", **fields.pop("metadata", {})}
-    status: dict[str, Any] = {"phase": "Running", **fields}
-    if container is not None:
-        status["containerStatuses"] = [{"name": "sidecar", "state": {}}, {"name": "tool", **container}]
-    return pod_seen({"metadata": metadata, "spec": {"nodeName": node} if node else {}, "status": status})
-
-
-def deleting(container: dict[str, Any] | None = None, **fields: Any) -> PodSeen:
-    """The same after somebody deleted it, held by its finalizer."""
-    return stored(container, metadata={"deletionTimestamp": STARTED, "finalizers": ["agentrun.dev/result"]}, **fields)
 
 
 def verdict(pod: PodSeen, *, said: ToolResult | NoResult = SILENT) -> tuple[Outcome | None, str]:
@@ -224,97 +195,6 @@ def test_a_pod_that_was_deleted_before_a_node_took_it_says_so() -> None:
     pod = a_pod(node="", deleting=True, gated=True, phase="Pending", started_at=None, reason="Gated")
     found = examined(RECORD, seen(pods={pod.uid: pod}))
     assert found == Ended(Outcome.NEVER_STARTED, True, "NeverStarted", "its pod was removed unstarted")
-
-
-# ------------------------------------------------------------------------------------ reading a pod
-
-
-def test_everything_that_decisions_read_is_read() -> None:
-    body = {
-        "metadata": {
-            "name": "p",
-            "uid": "u",
-            "resourceVersion": "9",
-            "labels": {"agentrun.dev/step": "lookup", "agentrun.dev/attempt": "2"},
-            "annotations": {
-                "agentrun.dev/input-digest": "sha256:ab",
-                "agentrun.dev/not-after": "2026-01-02T12:05:00Z",
-            },
-            "finalizers": ["other/one", "agentrun.dev/result"],
-            "ownerReferences": [
-                {"kind": "Other", "name": "o", "uid": "x"},
-                {"kind": "AgentRun", "name": "run", "uid": RUN_UID, "controller": True},
-            ],
-        },
-        "spec": {"nodeName": "node-1", "schedulingGates": [{"name": "agentrun.dev/recorded"}]},
-        "status": {
-            "phase": "Failed",
-            "reason": "Evicted",
-            "message": "too little memory",
-            "containerStatuses": [
-                {"name": "tool", "imageID": "i@sha256:1", "image": "i", **ended(exitCode=3, message="said")}
-            ],
-            **DISRUPTED,
-        },
-    }
-    assert pod_seen(body) == a_pod(
-        name="p",
-        uid="u",
-        resource_version="9",
-        attempt=2,
-        input_digest="sha256:ab",
-        owner_name="run",
-        finalizers=("other/one", "agentrun.dev/result"),
-        gated=True,
-        phase="Failed",
-        reason="Evicted",
-        message="too little memory",
-        image="i@sha256:1",
-        end=an_end(3, reason="Completed", message="said"),
-        disrupted=True,
-    )
-
-
-def test_what_a_pod_lacks_or_misspells_reads_as_absent() -> None:
-    odd = {"agentrun.dev/attempt": "second"}
-    body = {
-        "metadata": {
-            "name": "p",
-            "uid": "u",
-            "resourceVersion": "1",
-            "labels": odd,
-            "annotations": {"agentrun.dev/not-after": "tomorrow"},
-        }
-    }
-    pod = pod_seen(body)
-    assert (pod.attempt, pod.step, pod.owner_uid, pod.owner_name, pod.node, pod.image) == (0, "", "", "", "", "")
-    assert pod.not_after < NOW
-    assert not (pod.begun or pod.held or pod.gated or pod.deleting)
-
-
-def test_an_image_without_an_id_is_known_by_its_name() -> None:
-    assert stored({"image": "i:1", "state": {}}).image == "i:1"
-    assert stored({"image": "i:1", "imageID": "", "state": {}}).image == "i:1"
-
-
-@pytest.mark.parametrize(
-    ("pod", "begun"),
-    [
-        (stored(RUNNING), True),
-        (stored(ended()), True),
-        (stored(CREATING), False),
-        (stored(CREATING | {"restartCount": 1}), True),
-        (stored({"state": {"terminated": LOST}}), False),
-        (stored({"state": {"terminated": LOST}, "containerID": ID}), True),
-    ],
-)
-def test_a_pod_has_begun_once_its_kubelet_has_created_a_container(pod: PodSeen, begun: bool) -> None:
-    assert pod.begun is begun
-
-
-def test_only_our_finalizer_holds_a_pod() -> None:
-    assert a_pod().held
-    assert not a_pod(finalizers=("other/one",)).held
 
 
 # ------------------------------------------------------------------------------------------- back-off

@@ -1,25 +1,15 @@
-"""A run from its first look to its end: phases, order, pausing, cancelling, its deadline and what is tidied up."""
+"""A run from its first step to its end: phases, order, pausing, cancelling and its deadline."""
 
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from agentruns.core.actions import CollectPods, DeletePod, DeleteRun, ReleasePod, StopPod, Ungate
-from agentruns.core.lifecycle import decide
-from agentruns.core.observed import PodIsGone, Refusal
-from agentruns.core.resources import AgentRun, Phase, RunStatus
+from agentruns.core.actions import DeletePod, StopPod, Ungate
+from agentruns.core.observed import PodIsGone
+from agentruns.core.resources import Phase
 
-from tests.unit.builders import NOW, a_run, a_step, a_tool, later, seen
-from tests.unit.play import Play, play
-
-QUOTA = Refusal("pods is forbidden: exceeded quota", for_now=True)
-FORBIDDEN = Refusal("violates PodSecurity", for_now=False)
-
-
-def condition(run: Play, name: str) -> tuple[str, str]:
-    """Status and reason of one of the run's conditions."""
-    return next((it.status, it.reason) for it in run.status.conditions if it.type == name)
-
+from tests.unit.builders import a_step, a_tool, later
+from tests.unit.play import play
 
 # ------------------------------------------------------------------------------------------- the plain course
 
@@ -74,14 +64,14 @@ def test_a_step_is_recorded_as_running_only_if_it_takes_a_while() -> None:
 
 def test_the_conditions_say_where_a_run_is() -> None:
     run = play(a_step("lookup"))
-    assert condition(run, "Finished") == ("False", "InProgress")
-    assert condition(run, "Succeeded") == ("Unknown", "InProgress")
-    assert condition(run, "Reconciling") == ("True", "StepsInFlight")
+    assert run.condition("Finished") == ("False", "InProgress")
+    assert run.condition("Succeeded") == ("Unknown", "InProgress")
+    assert run.condition("Reconciling") == ("True", "StepsInFlight")
     run.succeeds("lookup")
-    assert condition(run, "Finished") == ("True", "Succeeded")
-    assert condition(run, "Succeeded") == ("True", "Completed")
-    assert condition(run, "Reconciling") == ("False", "Completed")
-    assert condition(run, "Stalled") == ("False", "NotStalled")
+    assert run.condition("Finished") == ("True", "Succeeded")
+    assert run.condition("Succeeded") == ("True", "Completed")
+    assert run.condition("Reconciling") == ("False", "Completed")
+    assert run.condition("Stalled") == ("False", "NotStalled")
 
 
 # ----------------------------------------------------------------------------------------------------- order
@@ -166,7 +156,7 @@ def test_a_failure_lets_siblings_finish_and_starts_nothing() -> None:
     assert (run.status.phase, run.status.reason) == (Phase.FAILED, "Permanent")
     assert run.states() == {"a": "Failed", "b": "Succeeded"}
     assert run.status.message.endswith("done before: b")
-    assert condition(run, "Stalled") == ("True", "Permanent")
+    assert run.condition("Stalled") == ("True", "Permanent")
 
 
 def test_a_sibling_that_would_be_tried_again_is_not() -> None:
@@ -239,6 +229,13 @@ def test_a_cancelled_run_names_what_may_have_been_done() -> None:
     assert "IN DOUBT, it may have been done: pay" in run.status.message
 
 
+def test_a_step_may_stay_in_doubt_in_a_cancelled_run() -> None:
+    tools = {"pay": a_tool(effect="NonIdempotent", approval="Never")}
+    run = play(a_step("pay"), a_step("note"), tools=tools).fails("pay", exit_code=137).wants(desiredState="Cancelled")
+    assert (run.states(), run.status.phase) == ({"pay": "InDoubt"}, Phase.CANCELLED)
+    assert run.approval_states() == ["Superseded"]
+
+
 def test_a_run_that_is_cancelled_before_it_began_is_over_at_once() -> None:
     run = play(a_step("a"), desiredState="Cancelled")
     assert (run.status.phase, run.status.progress, run.pods) == (Phase.CANCELLED, "0/1", {})
@@ -282,127 +279,3 @@ def test_nothing_ticks() -> None:
     run = play(a_step("a"), deadline="1h").starts("a").go(10)
     before = run.status
     assert run.go(100).status == before
-
-
-# -------------------------------------------------------------------------------------- what is tidied up
-
-
-def test_a_finished_step_lets_go_of_its_pod_and_the_pod_stays_for_its_log() -> None:
-    run = play(a_step("a"), a_step("b"))
-    uid = run.step("a").pod_uid
-    run.succeeds("a")
-    assert run.actions(ReleasePod) == [ReleasePod(run.step("a").pod, uid)]
-    assert uid in run.pods
-
-
-def test_what_still_runs_five_seconds_after_its_result_is_stopped() -> None:
-    run = play(a_step("a")).starts("a").says("a", 1).go()
-    assert run.status.phase is Phase.SUCCEEDED
-    assert not run.actions(StopPod)
-    assert run.decision.wake_at == later(5)
-    run.go(5)
-    assert run.actions(StopPod)
-
-
-def test_pods_of_a_finished_run_are_collected_when_their_logs_were_there_for_an_hour() -> None:
-    run = play(a_step("a")).succeeds("a")
-    assert run.decision.wake_at == later(3600)
-    assert not run.go(3599).actions(CollectPods)
-    assert run.go(1).pods == {}
-    assert run.decision.wake_at is None
-
-
-def test_a_run_is_deleted_when_its_time_to_live_is_over() -> None:
-    run = play(a_step("a"), idempotencyKey="k", ttlAfterFinished="30m").succeeds("a")
-    assert run.decision.wake_at == later(1800)
-    run.go(1800)
-    assert run.actions(DeleteRun) == [DeleteRun(run.run.metadata.uid, "1")]
-    assert run.decision.wake_at == later(3600)
-
-
-def test_a_pod_that_nobody_recorded_is_deleted_while_it_is_gated() -> None:
-    run = play(a_step("a"))
-    recorded = run.pods[run.step("a").pod_uid]
-    run.pods["stray"] = replace(recorded, uid="stray", name="stray", gated=True)
-    run.go()
-    assert [it.uid for it in run.actions(DeletePod)] == ["stray"]
-
-
-def test_a_deleted_run_stops_its_pods_and_lets_them_go() -> None:
-    run = play(a_step("a"), a_step("b"), order="Graph").starts("a")
-    metadata = run.run.metadata.model_copy(update={"deletion_timestamp": NOW})
-    run.run = run.run.model_copy(update={"metadata": metadata})
-    before = run.status
-    run.go()
-    assert {type(it) for it in run.done[-3:]} == {StopPod, ReleasePod}
-    assert run.status == before
-    assert run.decision.wake_at == later(30)
-
-
-# ------------------------------------------------------------------------------------------ its beginning
-
-
-def test_a_tool_that_is_not_there_yet_is_waited_for_two_minutes() -> None:
-    run = Play(a_run(a_step("lookup")))
-    tool = run.tools.pop("lookup")
-    run.go(100)
-    assert (run.status.phase, run.status.reason) == (Phase.PENDING, "WaitingForTool")
-    assert run.status.message == "there is no Tool 'lookup' in namespace shop; apply it"
-    assert condition(run, "Stalled") == ("True", "WaitingForTool")
-    assert run.decision.wake_at == later(220)
-    run.tools["lookup"] = tool
-    assert run.go(119).states() == {"lookup": "Prepared"}
-
-
-def test_a_tool_that_does_not_come_ends_the_run() -> None:
-    run = Play(a_run(a_step("lookup")))
-    run.tools.clear()
-    assert run.go().go(119.9).status.phase is Phase.PENDING
-    run.go(0.1)
-    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "ToolNotFound")
-    assert run.status.message.endswith("it was waited for 120 s")
-
-
-def test_the_time_a_run_was_paused_is_no_time_of_waiting_for_a_tool() -> None:
-    run = Play(a_run(a_step("lookup"), desiredState="Paused"))
-    run.tools.clear()
-    run.go().go(100_000).wants(desiredState="Running")
-    assert run.status.reason == "WaitingForTool"
-
-
-def test_what_a_tool_says_later_changes_nothing_about_a_run() -> None:
-    run = play(a_step("a"), a_step("b", tool="a"))
-    run.tools["a"] = a_tool(image="registry.example/other@sha256:" + "f" * 64)
-    run.succeeds("a")
-    assert run.pod_manifest("b")["spec"]["containers"][0]["image"] == a_tool().image
-
-
-@pytest.mark.parametrize("kind", ["ControllerRevision", "NetworkPolicy", "Pod", "Approval"])
-def test_what_a_quota_refuses_is_waited_for_and_said(kind: str) -> None:
-    run = Play(a_run(a_step("a", approval="Always" if kind == "Approval" else "Inherit")), refused={kind: QUOTA}).go()
-    assert run.status.phase in (Phase.PENDING, Phase.RUNNING, Phase.AWAITING_APPROVAL)
-    assert QUOTA.message in run.status.message
-    assert run.decision.wake_at == later(10)
-    assert not run.actions(Ungate)
-    run.refused.clear()
-    run.go(10)
-    assert run.states()["a"] in ("Prepared", "AwaitingApproval")
-    assert QUOTA.message not in run.status.message
-
-
-@pytest.mark.parametrize("kind", ["ControllerRevision", "Pod"])
-def test_what_will_never_be_accepted_ends_the_run_with_the_reason(kind: str) -> None:
-    run = Play(a_run(a_step("a")), refused={kind: FORBIDDEN}).go()
-    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "InvalidSpec")
-    assert FORBIDDEN.message in run.status.message
-
-
-def test_a_status_of_a_later_release_is_left_alone() -> None:
-    run = a_run().model_copy(update={"status": RunStatus(format_version=2)})
-    assert decide(run, seen()).status == run.status
-    assert decide(run, seen()).actions == ()
-
-
-def test_a_finished_run_without_a_time_of_its_end_is_tidied_up_from_now_on() -> None:
-    run = AgentRun.model_validate(a_run().model_dump() | {"status": {"phase": "Failed"}})
-    assert decide(run, seen()).wake_at is None

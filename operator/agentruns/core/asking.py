@@ -17,7 +17,6 @@ from agentruns.core.approvals import (
 from agentruns.core.attempts import Ended, Outcome, examined
 from agentruns.core.look import Look, Moved
 from agentruns.core.observed import PolicyEnforced
-from agentruns.core.pods import Attempt
 from agentruns.core.resources import Approval, ApprovalState, RecordedDecision, StepState
 from agentruns.core.starting import started
 
@@ -28,13 +27,6 @@ HINDRANCES: Final = {
 }
 """Why an answer cannot count yet, by the reason that is recorded of its step."""
 _SETTLED_AS: Final = {"Approve": ApprovalState.APPROVED, "Reject": ApprovalState.REJECTED}
-
-
-def asks(look: Look, attempt: Attempt) -> str:
-    """Why a person must decide on this attempt; empty if nobody must, or somebody did."""
-    if look.record.decision and look.record.decision.verdict in ("Approve", "RunAgain"):
-        return ""
-    return because(look.step, attempt, look.seen)
 
 
 def asked(look: Look) -> Moved:

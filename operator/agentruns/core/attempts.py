@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, assert_never
 
 from agentruns.core.observed import NoResult, Observed, PodIsGone, PodSeen, ResultOf, ToolResult
 from agentruns.core.resources import Effect, Retry, StepStatus
@@ -66,6 +66,8 @@ def follows(effect: Effect, outcome: Outcome) -> Next:
             return Next.FAIL
         case Outcome.UNKNOWN:
             return Next.ASK if effect is Effect.NON_IDEMPOTENT else Next.RETRY
+        case unreachable:
+            assert_never(unreachable)
 
 
 def backoff(retry: Retry, attempt: int, jitter: float, retry_after: float | None) -> timedelta:

@@ -21,15 +21,15 @@ def started(look: Look, attempt: Attempt) -> Moved:
         for policy in policies_for(look.run.metadata.namespace, look.tool, look.pinned.revision)
         if policy["metadata"]["name"] not in look.seen.policies
     )
+    if missing:
+        return Moved(look.record, preparations=missing)
     name = attempt_pod_name(look.run, attempt)
     if refusal := look.seen.refusals.get(name):
         return _refused(look, refusal)
     pod = next((pod for pod in look.seen.pods.values() if pod.name == name), None)
     if pod is None:
         manifest = sandbox_pod(look.run, attempt, look.seen.now + START_WINDOW, look.seen.sandbox)
-        return Moved(look.record, preparations=(*missing, Create(manifest)))
-    if missing:
-        return Moved(look.record, preparations=missing)
+        return Moved(look.record, preparations=(Create(manifest),))
     if not _fits(pod, look, attempt):
         return _cleared(look, attempt, pod)
     return Moved(_prepared(look, attempt, pod), actions=(Ungate(pod.name, pod.uid),))

@@ -2,7 +2,8 @@
 
 from typing import assert_never
 
-from agentruns.core.asking import asked, asks, doubted
+from agentruns.core.approvals import because
+from agentruns.core.asking import asked, doubted
 from agentruns.core.inputs import Problem
 from agentruns.core.look import Look, Moved
 from agentruns.core.resources import IN_FLIGHT_STATES, StepState
@@ -42,7 +43,7 @@ def _considered(look: Look) -> Moved:
     if when and not look.reader.truth(when, f"step {look.step.name}: when"):
         return Moved(look.ended(StepState.SKIPPED, "ConditionFalse", f"when: {when}"))
     attempt = look.attempt()
-    return asked(look) if asks(look, attempt) else started(look, attempt)
+    return asked(look) if because(look.step, attempt, look.seen) else started(look, attempt)
 
 
 def wind_down(look: Look, *, stop: bool) -> Moved:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, assert_never
 
 from agentruns.core import outputs
 from agentruns.core.actions import DeletePod, StopPod, Ungate
@@ -28,6 +28,8 @@ def watched(look: Look) -> Moved:
         case Ended():
             next_ = follows(look.tool.effect, found.outcome)
             return _after(look, found, next_) if found.closed or next_ is Next.SUCCEED else _closing(look)
+        case unreachable:
+            assert_never(unreachable)
 
 
 def _timed_out(look: Look, found: Ended | Underway) -> Ended | Underway:
@@ -99,8 +101,7 @@ def _unbegun(look: Look, found: Underway, pod: PodSeen) -> Moved:
 def _closing(look: Look) -> Moved:
     """An attempt with an outcome whose process has not ended; what follows must wait for that."""
     pod, result = look.pod, look.seen.results.get(look.record.pod_uid)
-    if pod is None or result is None:
-        return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
+    assert pod is not None and result is not None  # only a result ends an attempt before its pod has
     if look.seen.now < result.at + GRACE:
         return Moved(look.record, wake_at=result.at + GRACE)
     return Moved(look.record, actions=(StopPod(pod.name, pod.uid),), wake_at=look.seen.now + PATIENCE)
@@ -120,6 +121,8 @@ def _after(look: Look, ended: Ended, following: Next) -> Moved:
         case Next.ASK:
             message = ended.message[:MESSAGE_LENGTH]
             return Moved(look.recording(state=StepState.IN_DOUBT, reason=ended.reason, message=message).record)
+        case unreachable:
+            assert_never(unreachable)
 
 
 def _again(look: Look, ended: Ended) -> Moved:

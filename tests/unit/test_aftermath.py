@@ -1,0 +1,67 @@
+"""What is tidied up: pods of steps that have ended, of runs that have ended, and the runs themselves."""
+
+from dataclasses import replace
+
+from agentruns.core.actions import CollectPods, DeletePod, DeleteRun, ReleasePod, StopPod
+from agentruns.core.lifecycle import decide
+from agentruns.core.resources import AgentRun, Phase
+
+from tests.unit.builders import NOW, a_run, a_step, later, seen
+from tests.unit.play import play
+
+
+def test_a_finished_step_lets_go_of_its_pod_and_the_pod_stays_for_its_log() -> None:
+    run = play(a_step("a"), a_step("b"))
+    uid = run.step("a").pod_uid
+    run.succeeds("a")
+    assert run.actions(ReleasePod) == [ReleasePod(run.step("a").pod, uid)]
+    assert uid in run.pods
+
+
+def test_what_still_runs_five_seconds_after_its_result_is_stopped() -> None:
+    run = play(a_step("a")).starts("a").says("a", 1).go()
+    assert run.status.phase is Phase.SUCCEEDED
+    assert not run.actions(StopPod)
+    assert run.decision.wake_at == later(5)
+    run.go(5)
+    assert run.actions(StopPod)
+
+
+def test_pods_of_a_finished_run_are_collected_when_their_logs_were_there_for_an_hour() -> None:
+    run = play(a_step("a")).succeeds("a")
+    assert run.decision.wake_at == later(3600)
+    assert not run.go(3599).actions(CollectPods)
+    assert run.go(1).pods == {}
+    assert run.decision.wake_at is None
+
+
+def test_a_run_is_deleted_when_its_time_to_live_is_over() -> None:
+    run = play(a_step("a"), idempotencyKey="k", ttlAfterFinished="30m").succeeds("a")
+    assert run.decision.wake_at == later(1800)
+    run.go(1800)
+    assert run.actions(DeleteRun) == [DeleteRun(run.run.metadata.uid, "1")]
+    assert run.decision.wake_at == later(3600)
+
+
+def test_a_pod_that_nobody_recorded_is_deleted_while_it_is_gated() -> None:
+    run = play(a_step("a"))
+    recorded = run.pods[run.step("a").pod_uid]
+    run.pods["stray"] = replace(recorded, uid="stray", name="stray", gated=True)
+    run.go()
+    assert [it.uid for it in run.actions(DeletePod)] == ["stray"]
+
+
+def test_a_deleted_run_stops_its_pods_and_lets_them_go() -> None:
+    run = play(a_step("a"), a_step("b"), order="Graph").starts("a")
+    metadata = run.run.metadata.model_copy(update={"deletion_timestamp": NOW})
+    run.run = run.run.model_copy(update={"metadata": metadata})
+    before = run.status
+    run.go()
+    assert {type(it) for it in run.done[-3:]} == {StopPod, ReleasePod}
+    assert run.status == before
+    assert run.decision.wake_at == later(30)
+
+
+def test_a_finished_run_without_a_time_of_its_end_is_tidied_up_from_now_on() -> None:
+    run = AgentRun.model_validate(a_run().model_dump() | {"status": {"phase": "Failed"}})
+    assert decide(run, seen()).wake_at is None

@@ -1,0 +1,74 @@
+"""How a run begins: its tools are found and pinned, and what is refused or missing is waited for or said."""
+
+import pytest
+from agentruns.core.actions import Ungate
+from agentruns.core.lifecycle import decide
+from agentruns.core.observed import Refusal
+from agentruns.core.resources import Phase, RunStatus
+
+from tests.unit.builders import a_run, a_step, a_tool, later, seen
+from tests.unit.play import Play, play
+
+QUOTA = Refusal("pods is forbidden: exceeded quota", for_now=True)
+FORBIDDEN = Refusal("violates PodSecurity", for_now=False)
+
+
+def test_a_tool_that_is_not_there_yet_is_waited_for_two_minutes() -> None:
+    run = Play(a_run(a_step("lookup")))
+    tool = run.tools.pop("lookup")
+    run.go(100)
+    assert (run.status.phase, run.status.reason) == (Phase.PENDING, "WaitingForTool")
+    assert run.status.message == "there is no Tool 'lookup' in namespace shop; apply it"
+    assert run.condition("Stalled") == ("True", "WaitingForTool")
+    assert run.decision.wake_at == later(220)
+    run.tools["lookup"] = tool
+    assert run.go(119).states() == {"lookup": "Prepared"}
+
+
+def test_a_tool_that_does_not_come_ends_the_run() -> None:
+    run = Play(a_run(a_step("lookup")))
+    run.tools.clear()
+    assert run.go().go(119.9).status.phase is Phase.PENDING
+    run.go(0.1)
+    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "ToolNotFound")
+    assert run.status.message.endswith("it was waited for 120 s")
+
+
+def test_the_time_a_run_was_paused_is_no_time_of_waiting_for_a_tool() -> None:
+    run = Play(a_run(a_step("lookup"), desiredState="Paused"))
+    run.tools.clear()
+    run.go().go(100_000).wants(desiredState="Running")
+    assert run.status.reason == "WaitingForTool"
+
+
+def test_what_a_tool_says_later_changes_nothing_about_a_run() -> None:
+    run = play(a_step("a"), a_step("b", tool="a"))
+    run.tools["a"] = a_tool(image="registry.example/other@sha256:" + "f" * 64)
+    run.succeeds("a")
+    assert run.pod_manifest("b")["spec"]["containers"][0]["image"] == a_tool().image
+
+
+@pytest.mark.parametrize("kind", ["ControllerRevision", "NetworkPolicy", "Pod", "Approval"])
+def test_what_a_quota_refuses_is_waited_for_and_said(kind: str) -> None:
+    run = Play(a_run(a_step("a", approval="Always" if kind == "Approval" else "Inherit")), refused={kind: QUOTA}).go()
+    assert run.status.phase in (Phase.PENDING, Phase.RUNNING, Phase.AWAITING_APPROVAL)
+    assert QUOTA.message in run.status.message
+    assert run.decision.wake_at == later(10)
+    assert not run.actions(Ungate)
+    run.refused.clear()
+    run.go(10)
+    assert run.states()["a"] in ("Prepared", "AwaitingApproval")
+    assert QUOTA.message not in run.status.message
+
+
+@pytest.mark.parametrize("kind", ["ControllerRevision", "Pod"])
+def test_what_will_never_be_accepted_ends_the_run_with_the_reason(kind: str) -> None:
+    run = Play(a_run(a_step("a")), refused={kind: FORBIDDEN}).go()
+    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "InvalidSpec")
+    assert FORBIDDEN.message in run.status.message
+
+
+def test_a_status_of_a_later_release_is_left_alone() -> None:
+    run = a_run().model_copy(update={"status": RunStatus(format_version=2)})
+    assert decide(run, seen()).status == run.status
+    assert decide(run, seen()).actions == ()
