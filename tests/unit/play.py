@@ -160,6 +160,8 @@ class Play:
         self.done.append(action)
         match action:
             case Ungate():
+                assert action.uid in {record.pod_uid for record in self.status.steps}, "only a recorded pod may start"
+                assert not self._open_beside(self.pods[action.uid]), "an attempt begins when the one before is closed"
                 self._pod(action.uid, gated=False)
             case ReleasePod():
                 self._pod(action.uid, finalizers=())
@@ -173,6 +175,12 @@ class Play:
                 self.approvals = self.approvals | {action.name: settled}
             case StopPod() | DeleteRun():
                 pass
+
+    def _open_beside(self, pod: PodSeen) -> list[PodSeen]:
+        """Other pods of the same step that run, or may yet."""
+        others = [it for it in self.pods.values() if it.step == pod.step and it.uid != pod.uid]
+        waits = [it for it in others if it.end is None and it.phase not in ("Succeeded", "Failed")]
+        return [it for it in waits if it.node or not (it.gated or it.deleting)]
 
     def _pod(self, uid: str, **fields: Any) -> None:
         """A pod changes; one that is being deleted goes once nothing holds it."""

@@ -1,0 +1,189 @@
+"""Every situation of a run times everything that can be seen: no exception, a rest, and what must never happen."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from agentruns.core.lifecycle import decide
+from agentruns.core.observed import NoResult, PodIsGone, PolicyEnforced, Refusal, ResultOf
+from agentruns.core.resources import FINAL_PHASES, Phase, StepState
+
+from tests.unit.builders import NAMESPACE, NOW, a_run, a_step, a_tool, an_end
+from tests.unit.play import Play, play
+
+PAYS = {"pay": a_tool(effect="NonIdempotent", approval="Never"), "ask": a_tool(effect="NonIdempotent")}
+STEPS = (a_step("pay"), a_step("ask", needs=["pay"]), a_step("side"))
+Change = Callable[[Play], object]
+
+
+def begun() -> Play:
+    """A run with a payment and a side step prepared."""
+    return play(*STEPS, tools=PAYS, order="Graph", deadline="1h", idempotencyKey="k", ttlAfterFinished="2h")
+
+
+def unseen_tool() -> Play:
+    """A run whose tool is not there."""
+    run = Play(a_run(*STEPS, order="Graph"))
+    run.tools.clear()
+    return run.go()
+
+
+SITUATIONS: dict[str, Callable[[], Play]] = {
+    "new": lambda: Play(a_run(*STEPS, order="Graph"), dict(PAYS)),
+    "without its tool": unseen_tool,
+    "prepared": begun,
+    "running": lambda: begun().starts("pay").go(3),
+    "closing": lambda: begun().starts("pay").says("pay", error_class="Transient").go(),
+    "waiting": lambda: begun().fails("pay", 75),
+    "asking": lambda: begun().succeeds("pay"),
+    "approved": lambda: begun().succeeds("pay").decides("ask", "Approve"),
+    "in doubt": lambda: begun().fails("pay", 3),
+    "lost": lambda: begun().starts("pay").go(400),
+    "paused": lambda: begun().wants(desiredState="Paused"),
+    "cancelling": lambda: begun().starts("pay").wants(desiredState="Cancelled"),
+    "failing": lambda: begun().starts("side").fails("pay", 65),
+    "succeeded": lambda: begun().succeeds("pay").succeeds("side").decides("ask", "Approve").succeeds("ask"),
+    "failed": lambda: begun().succeeds("side").fails("pay", 65),
+    "cancelled in doubt": lambda: begun().fails("pay", 3).succeeds("side").wants(desiredState="Cancelled"),
+}
+
+
+def pods(**fields: Any) -> Change:
+    """Every pod that has not ended is seen like this."""
+
+    def change(run: Play) -> None:
+        run.pods = {uid: replace(pod, **fields) if pod.end is None else pod for uid, pod in run.pods.items()}
+
+    return change
+
+
+def results(**fields: Any) -> Change:
+    """Every pod that is there has said this."""
+
+    def change(run: Play) -> None:
+        for record in run.status.steps:
+            if record.pod_uid in run.pods:
+                run.says(record.name, **fields)
+
+    return change
+
+
+def gone(answer: bool) -> Change:
+    """No pod can be seen, and the API server says whether they are gone."""
+
+    def change(run: Play) -> None:
+        run.pods = {}
+        run.answers |= {PodIsGone(record.pod, record.pod_uid): answer for record in run.status.steps}
+
+    return change
+
+
+def unread(run: Play) -> None:
+    """Every pod has ended, and no log can be read any more."""
+    pods(node="n", started_at=NOW, phase="Succeeded", end=an_end())(run)
+    run.answers |= {ResultOf(pod.name, pod.uid): NoResult(complete=False) for pod in run.pods.values()}
+
+
+def decided(verdict: str) -> Change:
+    """Every question is answered like this."""
+
+    def change(run: Play) -> None:
+        for record in run.status.steps:
+            if record.approval in run.approvals:
+                run.decides(record.name, verdict)
+
+    return change
+
+
+def deleted(run: Play) -> None:
+    """Somebody deletes the run."""
+    run.run = run.run.model_copy(update={"metadata": run.run.metadata.model_copy(update={"deletion_timestamp": NOW})})
+
+
+def refused(for_now: bool) -> Change:
+    """The API server creates nothing more."""
+    kinds = ("Pod", "Approval", "NetworkPolicy", "ControllerRevision", "ConfigMap")
+    return lambda run: run.refused.update({kind: Refusal("no", for_now) for kind in kinds})
+
+
+CHANGES: dict[str, Change] = {
+    "nothing": lambda _: None,
+    "a minute": lambda run: run.go(60),
+    "a month": lambda run: run.go(2_592_000),
+    "pods unscheduled": pods(node="", gated=False, started_at=None, phase="Pending", end=None),
+    "pods gated": pods(node="", gated=True, started_at=None, phase="Pending", end=None),
+    "pods pulling": pods(node="n", started_at=None, phase="Pending", end=None, waiting_reason="ErrImagePull"),
+    "pods running": pods(node="n", gated=False, started_at=NOW, phase="Running", end=None),
+    "pods deleted unbound": pods(node="", deleting=True, started_at=None, phase="Pending", end=None),
+    "pods deleted running": pods(node="n", deleting=True, started_at=NOW, phase="Running", end=None),
+    "pods rejected": pods(node="n", started_at=None, phase="Failed", reason="OutOfcpu", end=None),
+    "pods evicted": pods(node="n", started_at=NOW, phase="Failed", reason="Evicted", disrupted=True, end=an_end(137)),
+    "pods collected": pods(node="n", started_at=None, phase="Failed", disrupted=True, deleting=True, end=None),
+    "pods lost": pods(node="n", started_at=NOW, phase="Failed", end=an_end(137, known=False)),
+    "pods restarted": pods(node="n", started_at=None, phase="Running", restarted=True, end=None),
+    "pods ended well": pods(node="n", started_at=NOW, phase="Succeeded", end=an_end()),
+    "pods ended badly": pods(node="n", started_at=NOW, phase="Failed", end=an_end(1)),
+    "pods out of memory": pods(node="n", started_at=NOW, phase="Failed", end=an_end(137, reason="OOMKilled")),
+    "pods of nobody": pods(finalizers=(), owner_uid="else"),
+    "pods unread": unread,
+    "pods gone": gone(True),
+    "pods unseen": gone(False),
+    "results": results(output={"n": 1}),
+    "big results": results(output="x" * 5000),
+    "errors": results(error_class="Unknown", message="m"),
+    "invalid results": results(invalid="no JSON"),
+    "approved": decided("Approve"),
+    "rejected": decided("Reject"),
+    "happened": decided("Happened"),
+    "again": decided("RunAgain"),
+    "let fail": decided("Fail"),
+    "forgeable": lambda run: (run.answers.update({PolicyEnforced(NAMESPACE): False}), decided("Approve")(run)),
+    "approvals gone": lambda run: setattr(run, "approvals", {}),
+    "policies gone": lambda run: setattr(run, "policies", frozenset()),
+    "tools gone": lambda run: run.tools.clear(),
+    "paused": lambda run: run.wants(desiredState="Paused"),
+    "cancelled": lambda run: run.wants(desiredState="Cancelled"),
+    "deleted": deleted,
+    "refused for now": refused(for_now=True),
+    "refused": refused(for_now=False),
+}
+
+
+def check(run: Play, *, was_final: bool, before: Any) -> None:
+    """What must hold of a run at rest, whatever happened to it."""
+    if was_final:
+        assert run.status == before, "final is final"
+    if run.status.phase in FINAL_PHASES:
+        in_flight = {StepState.PREPARED, StepState.RUNNING, StepState.WAITING, StepState.AWAITING_APPROVAL}
+        assert not in_flight & {record.state for record in run.status.steps}, "nothing is begun and not closed"
+        assert run.status.finished_at is not None
+    if run.status.phase is Phase.SUCCEEDED:
+        assert len(run.status.steps) == len(run.run.spec.steps)
+    assert len(run.status.message) <= 2048
+    assert run.refused or decide(run.run, run.look()).status == run.status, "looking again changes nothing"
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+@pytest.mark.parametrize("situation", SITUATIONS.values(), ids=list(SITUATIONS))
+def test_whatever_is_seen_a_run_comes_to_rest(situation: Callable[[], Play], change: Change) -> None:
+    run = situation()
+    was_final, before = run.run.is_final, run.status
+    change(run)
+    check(run.go(), was_final=was_final, before=before)
+    check(run.go(30), was_final=was_final, before=before)
+
+
+@pytest.mark.parametrize("situation", SITUATIONS.values(), ids=list(SITUATIONS))
+def test_a_run_that_is_left_alone_keeps_still(situation: Callable[[], Play]) -> None:
+    run = situation().go()
+    before = run.status
+    assert run.go().status == before
+
+
+def test_the_situations_are_what_they_are_called() -> None:
+    phases = {name: situation().status.phase for name, situation in SITUATIONS.items()}
+    assert phases["asking"] is Phase.RUNNING
+    assert {name for name, phase in phases.items() if phase in FINAL_PHASES} == {
+        "succeeded", "failed", "cancelled in doubt",
+    }  # fmt: skip
