@@ -42,7 +42,7 @@ def demo() -> None:
     _show("describe", "appr", name)
     _decide(_get("approval", name))
     _watch("Succeeded", "Failed")
-    say("how it ended, what it gave, who decided, and what ran:")
+    say("how it ended, what it gave, who decided, and what ran (a pod's end shows a moment after its result):")
     _show("get", "arun", _RUN, "-o", 'jsonpath={.status.message}{"\\n"}{.status.output}{"\\n"}')
     _show("get", "appr", "-o", "wide")
     _show("get", "pods")
