@@ -43,6 +43,19 @@ def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     return replace(account, server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}")
 
 
+class _NoEssence(kopf.DiffBaseStorage):
+    """kopf would copy every object of every event twice, to tell what has changed; nothing here asks it."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
 def configure(settings: kopf.OperatorSettings) -> None:
     """Watching that ends by itself, narrow selectors, and none of kopf's own Events and annotations."""
     settings.watching.server_timeout = WATCH_SECONDS
@@ -50,6 +63,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.connect_timeout = CONNECT_SECONDS
     settings.watching.label_selectors["pods"] = LABEL_RUN_UID
     settings.watching.label_selectors["networking.k8s.io", "networkpolicies"] = f"{LABEL_MANAGED_BY}={MANAGER}"
+    settings.persistence.diffbase_storage = _NoEssence()
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True
