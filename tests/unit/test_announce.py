@@ -1,0 +1,74 @@
+"""What is told of a recorded transition: once, in words, and without arguments or outputs."""
+
+from typing import Any
+
+from agentruns.announce import Told, transitions
+from agentruns.core.resources import RunStatus, StepStatus
+
+from tests.unit.builders import a_step, a_tool
+from tests.unit.play import play
+
+SECRET = "s3cret"
+
+
+def a_status(phase: str, reason: str = "", waiting: str = "", **steps: dict[str, Any]) -> RunStatus:
+    """A recorded status with these steps."""
+    records = tuple(StepStatus.model_validate({"name": name, **fields}) for name, fields in steps.items())
+    return RunStatus.model_validate(
+        {"phase": phase, "reason": reason, "waiting": waiting, "progress": "0/2"}
+    ).model_copy(update={"steps": records})
+
+
+def test_nothing_is_told_where_nothing_changed() -> None:
+    status = a_status("Running", "StepsInFlight", a={"state": "Running", "attempt": 1})
+    assert transitions(status, status) == []
+    assert transitions(status, status.model_copy(update={"message": "other"})) == []
+
+
+def test_a_run_is_told_from_its_first_record_on() -> None:
+    assert transitions(RunStatus(), a_status("Pending", "WaitingForTool")) == [
+        Told("RunPending", "WaitingForTool, 0/2 steps are over", warning=False)
+    ]
+
+
+def test_what_a_run_waits_for_is_told() -> None:
+    after = a_status("AwaitingApproval", "StepAwaitsApproval", "Approval/run-a-0a1b2c3d")
+    assert [it.message for it in transitions(RunStatus(), after)] == [
+        "StepAwaitsApproval, 0/2 steps are over, waits for Approval/run-a-0a1b2c3d"
+    ]
+
+
+def test_steps_are_told_before_their_run() -> None:
+    before = a_status("Running", "StepsInFlight", a={"state": "Running", "attempt": 1}, b={"state": "Prepared"})
+    after = a_status(
+        "Failed", "Permanent", a={"state": "Failed", "reason": "Permanent", "attempt": 1}, b={"state": "Prepared"}
+    )
+    assert transitions(before, after) == [
+        Told("StepFailed", "step a (attempt 1) is Failed: Permanent", warning=True, step="a", attempt=1),
+        Told("RunFailed", "Permanent, 0/2 steps are over", warning=True),
+    ]
+
+
+def test_another_attempt_is_told_though_the_state_is_the_same() -> None:
+    before = a_status("Running", "r", a={"state": "Prepared", "attempt": 1})
+    after = a_status("Running", "r", a={"state": "Prepared", "attempt": 2, "reason": "Prepared"})
+    assert [it.message for it in transitions(before, after)] == ["step a (attempt 2) is Prepared: Prepared"]
+
+
+def test_a_doubt_is_a_warning() -> None:
+    after = a_status("AwaitingApproval", "StepInDoubt", a={"state": "InDoubt", "attempt": 1})
+    assert [it.warning for it in transitions(RunStatus(), after)] == [True, False]
+
+
+def test_neither_arguments_nor_outputs_are_told() -> None:
+    schema = {"type": "object", "properties": {"x": {"type": "string"}}}
+    tools = {"b": a_tool(inputSchema={"properties": {"x": {"type": "integer"}}})}
+    run = play(a_step("a", args={"x": SECRET}), a_step("b", args={"x": "${steps.a.output.x}"}),
+               tools=tools | {"a": a_tool(outputSchema=schema)})  # fmt: skip
+    told = transitions(RunStatus(), run.status)
+    told += transitions(run.status, run.succeeds("a", {"x": SECRET}).status)
+    assert run.status.reason == "InvalidSpec"
+    told += transitions(RunStatus(), play(a_step("a")).starts("a").says("a", error_class="Permanent", message=SECRET)
+                        .ends("a", 65).go().status)  # fmt: skip
+    assert told
+    assert not any(SECRET in it.message for it in told)

@@ -1,0 +1,49 @@
+"""The probes, asked over HTTP."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from agentruns import health
+from agentruns.health import Health
+from agentruns.queue import Queue
+
+
+async def answers(of: Health) -> tuple[int, int]:
+    """What /healthz and /readyz say."""
+    runner = await of.serve(0)
+    try:
+        port = runner.addresses[0][1]
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://localhost:{port}/healthz") as live:
+                pass
+            async with session.get(f"http://localhost:{port}/readyz") as ready:
+                pass
+        return live.status, ready.status
+    finally:
+        await runner.cleanup()
+
+
+async def _work(_: tuple[str, str]) -> None: ...
+
+
+def test_it_is_ready_when_everything_is_listed() -> None:
+    async def scene() -> None:
+        probed = Health(Queue(_work))
+        assert await answers(probed) == (200, 503)
+        probed.listed = True
+        assert await answers(probed) == (200, 200)
+
+    asyncio.run(scene())
+
+
+def test_it_is_alive_unless_runs_wait_and_no_pass_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        queue = Queue(_work)
+        queue.add(("shop", "run"))
+        assert await answers(Health(queue)) == (200, 503)
+        monkeypatch.setattr(health, "STUCK_SECONDS", -1.0)
+        assert await answers(Health(queue)) == (500, 503)
+        assert await answers(Health(Queue(_work))) == (200, 503)
+
+    asyncio.run(scene())

@@ -1,0 +1,195 @@
+"""The store: never back in time, nothing kept of what is gone, and every run told that a change concerns it."""
+
+from typing import Any
+
+import pytest
+from agentruns.store import Store
+
+from tests.unit.builders import IMAGE, NAMESPACE, NOW, RUN_UID, a_result
+
+RUN = (NAMESPACE, "run")
+
+
+def body(kind: str, name: str, version: int, *, uid: str = "", **fields: Any) -> dict[str, Any]:
+    """An object as the API server sends it."""
+    metadata = {
+        "name": name,
+        "namespace": NAMESPACE,
+        "uid": uid or f"uid-of-{name}",
+        "resourceVersion": str(version),
+        "creationTimestamp": NOW.isoformat(),
+        **fields.pop("metadata", {}),
+    }
+    return {"kind": kind, "metadata": metadata, **fields}
+
+
+def a_run(version: int = 1, *, name: str = "run", uid: str = RUN_UID, **status: Any) -> dict[str, Any]:
+    """A run of one step."""
+    return body("AgentRun", name, version, uid=uid, spec={"steps": [{"name": "a", "tool": "a"}]}, status=status)
+
+
+def a_pod(version: int = 1, *, name: str = "pod", run: str = RUN_UID, phase: str = "Running") -> dict[str, Any]:
+    """A pod of a run."""
+    labels = {"agentrun.dev/run-uid": run}
+    return body("Pod", name, version, metadata={"labels": labels}, status={"phase": phase})
+
+
+def an_approval(version: int = 1, *, run: str = RUN_UID) -> dict[str, Any]:
+    """A question of a run."""
+    spec = {"step": "a", "tool": "a", "purpose": "Effect", "digest": "d", "request": {"summary": "s"}}
+    return body("Approval", "ask", version, spec=spec | {"runRef": {"name": "run", "uid": run}})
+
+
+def a_tool(version: int = 1, *, description: str = "d") -> dict[str, Any]:
+    """A Tool."""
+    return body("Tool", "a", version, spec={"description": description, "image": IMAGE})
+
+
+class Seen:
+    """A store, and the keys it told of."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.tools: list[tuple[str, str]] = []
+        self.store = Store(self.told.append, self.tools.append)
+
+    def take(self, *bodies: dict[str, Any], gone: bool = False) -> "Seen":
+        """The same after these were seen, with nothing told so far."""
+        for it in bodies:
+            self.store.take(it["kind"], it, gone=gone)
+        self.told.clear()
+        self.tools.clear()
+        return self
+
+
+@pytest.fixture
+def world() -> Seen:
+    """A store with a run, a pod of it and a question of it."""
+    return Seen().take(a_run(10), a_pod(10), an_approval(10))
+
+
+def test_what_was_seen_can_be_read(world: Seen) -> None:
+    assert world.store.runs[RUN].metadata.uid == RUN_UID
+    assert list(world.store.pods(RUN_UID)) == ["uid-of-pod"]
+    assert list(world.store.approvals(RUN_UID)) == ["ask"]
+    assert [it.metadata.name for it in world.store.all_approvals()] == ["ask"]
+    assert world.store.pods("another") == {}
+    assert world.store.approvals("another") == {}
+
+
+@pytest.mark.parametrize("version", [9, 10])
+def test_it_never_goes_back(world: Seen, version: int) -> None:
+    world.store.take("Pod", a_pod(version, phase="Pending"))
+    assert world.store.pods(RUN_UID)["uid-of-pod"].phase == "Running"
+    assert world.told == []
+
+
+def test_versions_are_numbers() -> None:
+    world = Seen().take(a_pod(9), a_pod(10, phase="Succeeded"))
+    assert world.store.pods(RUN_UID)["uid-of-pod"].phase == "Succeeded"
+
+
+def test_a_deletion_of_the_version_that_is_known_counts_and_an_older_one_does_not(world: Seen) -> None:
+    world.store.take("Pod", a_pod(9), gone=True)
+    assert world.store.pods(RUN_UID)
+    world.store.take("Pod", a_pod(10), gone=True)
+    assert world.store.pods(RUN_UID) == {}
+    assert world.told == [RUN]
+
+
+def test_every_change_tells_its_run(world: Seen) -> None:
+    world.store.take("Pod", a_pod(11))
+    world.store.take("Approval", an_approval(11))
+    world.store.take("AgentRun", a_run(11))
+    world.store.take_result(NAMESPACE, RUN_UID, "uid-of-pod", a_result(1))
+    assert world.told == [RUN] * 4
+
+
+def test_what_belongs_to_no_run_is_told_under_the_uid_it_names(world: Seen) -> None:
+    world.store.take("Pod", a_pod(name="orphan", run="gone"))
+    assert world.told == [(NAMESPACE, "gone")]
+
+
+def test_a_run_that_is_gone_is_told_and_forgotten(world: Seen) -> None:
+    world.store.take("AgentRun", a_run(11), gone=True)
+    assert world.store.runs == {}
+    assert world.told == [RUN]
+    world.store.take("AgentRun", a_run(11), gone=True)
+    assert world.store.runs == {}
+
+
+def test_a_run_made_again_under_its_name_stays_when_the_old_one_goes(world: Seen) -> None:
+    world.take(a_run(20, uid="second"))
+    world.store.take("AgentRun", a_run(21), gone=True)
+    assert world.store.runs[RUN].metadata.uid == "second"
+    assert world.store.pods("second") == {}
+
+
+@pytest.mark.parametrize(("namespace", "left"), [(None, set()), (NAMESPACE, set()), ("other", {"uid-of-pod"})])
+def test_a_listing_replaces_what_was_known_of_its_kind_and_place(
+    world: Seen, namespace: str | None, left: set[str]
+) -> None:
+    world.store.take_list("Pod", namespace, [], 20)
+    assert set(world.store.pods(RUN_UID)) == left
+    assert world.store.runs
+    assert world.store.approvals(RUN_UID)
+
+
+def test_a_listing_says_nothing_of_what_is_newer_than_itself(world: Seen) -> None:
+    world.store.take_list("Pod", None, [a_pod(8, name="older")], 9)
+    assert set(world.store.pods(RUN_UID)) == {"uid-of-pod", "uid-of-older"}
+
+
+@pytest.mark.parametrize("kind", ["AgentRun", "Pod", "Approval", "Tool", "NetworkPolicy"])
+def test_anything_can_be_forgotten_by_its_uid(kind: str) -> None:
+    bodies = {
+        "AgentRun": a_run(),
+        "Pod": a_pod(),
+        "Approval": an_approval(),
+        "Tool": a_tool(),
+        "NetworkPolicy": body("NetworkPolicy", "p", 1),
+    }
+    world = Seen().take(bodies[kind])
+    world.store.forget(bodies[kind]["metadata"]["uid"])
+    world.store.forget("unknown")
+    store = world.store
+    assert (store.runs, store.pods(RUN_UID), store.approvals(RUN_UID)) == ({}, {}, {})
+    assert (store.tools_named(NAMESPACE, ["a"]), store.policies_in(NAMESPACE)) == ({}, frozenset())
+
+
+def test_tools_are_found_by_name_in_their_namespace() -> None:
+    store = Seen().take(a_tool()).store
+    assert set(store.tools_named(NAMESPACE, ["a", "b"])) == {"a"}
+    assert store.tools_named("other", ["a"]) == {}
+
+
+def test_a_new_tool_wakes_the_runs_that_have_not_begun() -> None:
+    begun = a_run(name="begun", uid="begun", startedAt=NOW.isoformat())
+    world = Seen().take(a_run(), begun)
+    world.store.take("Tool", a_tool())
+    assert world.told == [RUN]
+    assert world.tools == [(NAMESPACE, "a")]
+
+
+def test_policies_and_revisions_are_known_by_name(world: Seen) -> None:
+    world.store.take("NetworkPolicy", body("NetworkPolicy", "deny", 1))
+    world.store.take_revision(NAMESPACE, "a-1")
+    world.store.take_revision(NAMESPACE, "a-2")
+    assert world.store.policies_in(NAMESPACE) == {"deny"}
+    assert world.store.revisions_in(NAMESPACE) == {"a-1", "a-2"}
+    world.store.take("NetworkPolicy", body("NetworkPolicy", "deny", 2), gone=True)
+    assert world.store.policies_in(NAMESPACE) == frozenset()
+    assert world.store.revisions_in("other") == frozenset()
+
+
+def test_the_first_result_of_a_pod_counts_until_it_is_recorded(world: Seen) -> None:
+    world.store.take_result(NAMESPACE, RUN_UID, "p", a_result(1))
+    world.store.take_result(NAMESPACE, RUN_UID, "p", a_result(2))
+    assert world.store.results(["p", "q"]) == {"p": a_result(1)}
+    world.store.forget_results(["p", "q"])
+    assert world.store.results(["p"]) == {}
+
+
+def test_no_empty_rows_are_kept_of_runs_that_are_gone(world: Seen) -> None:
+    world.take(a_pod(11), an_approval(11), a_run(11), gone=True)
+    assert (world.store._pods, world.store._approvals, world.store._known, world.store._keys) == ({}, {}, {}, {})
