@@ -45,10 +45,14 @@ def sandbox_image() -> str:
     return str(loaded.get(IMAGE, IMAGE))
 
 
+def kubectl_command(*args: str) -> list[str]:
+    """The command that calls kubectl on the cluster under test."""
+    return [str(toolchain.kubectl()), f"--kubeconfig={KUBECONFIG}", *args]
+
+
 def kubectl(*args: str, stdin: str = "") -> str:
     """What kubectl prints, as a person at a terminal sees it; AssertionError with its complaint if it fails."""
-    command = [str(toolchain.kubectl()), f"--kubeconfig={KUBECONFIG}", *args]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    done = subprocess.run(kubectl_command(*args), input=stdin, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

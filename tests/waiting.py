@@ -9,11 +9,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(found: Callable[[], T | None], what: str | Callable[[], str], seconds: float = 120) -> T:
+def until(
+    found: Callable[[], T | None], what: str | Callable[[], str], seconds: float = 120, *, every: float = 0.1
+) -> T:
     """The first true value; AssertionError if there is none in time, saying what was waited for or how it stood."""
     end = time.monotonic() + seconds
     while not (value := found()):
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds:.0f} s: {what if isinstance(what, str) else what()}")
-        time.sleep(0.1)
+        time.sleep(every)
     return value

@@ -66,7 +66,7 @@ def test_a_list_of_a_thousand_numbers_arrives_whole(ended: dict[str, Body]) -> N
 
 
 def test_expressions_are_computed_and_interpolated(ended: dict[str, Body], shared_space: Space) -> None:
-    deep = json.dumps(MADE["deep"], separators=(",", ":"))
+    deep = json.dumps(MADE["deep"], separators=(",", ":"), sort_keys=True)
     assert output(ended["computed"], "echo") == {
         "words": f"12 of {deep}, {MADE['text']}",
         "more": 42,

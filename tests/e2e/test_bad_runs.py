@@ -1,0 +1,145 @@
+"""Runs that cannot work, which the API server cannot know: Failed/InvalidSpec before any pod, naming the field."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.integration.accounts import Body
+from tests.space import ECHO, Space, kubectl, says, step
+
+DEEP = '{"a":' * 9_000 + "1" + "}" * 9_000
+LIST = list(range(10_000))
+GRAPH = {"order": "Graph"}
+
+
+def one(**fields: object) -> list[Body]:
+    return [step("first", "echo") | fields]
+
+
+def two(**fields: object) -> list[Body]:
+    return [step("first", "echo"), step("second", "echo") | fields]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run that cannot work, and what its message says."""
+
+    says: str
+    steps: list[Body]
+    spec: Body = field(default_factory=dict)
+
+
+LOOP = "run.input.list.all(x, run.input.list.all(y, x + y >= 0))"
+
+CASES = {
+    "needs-unknown": Case("steps[1].needs: 'third' is no step above 'second'", two(needs=["third"]), GRAPH),
+    "needs-below": Case(
+        "steps[0].needs: 'second' is no step above 'first'",
+        [step("first", "echo", needs=["second"]), step("second", "echo")],
+        GRAPH,
+    ),
+    "needs-itself": Case("steps[0].needs: 'first' is no step above 'first'", one(needs=["first"]), GRAPH),
+    "does-not-compile": Case("steps[0] (first): args.x: ", one(args={"x": "${1 +}"})),
+    "not-closed": Case("steps[0] (first): args.x: a `${` is not closed", one(args={"x": "${run.name"})),
+    "when-not-compiling": Case("steps[0] (first): when: ", one(when="run.name ==")),
+    "verify-not-compiling": Case("verify[0].expression: ", one(verify=[{"expression": "result ="}])),
+    "unknown-name": Case("args.x: unknown name 'runs'; known here: run, steps", one(args={"x": "${runs.name}"})),
+    "reads-unneeded": Case(
+        "args.x: reads steps.first, which this step does not need", two(args={"x": "${steps.first.output}"}), GRAPH
+    ),
+    "reads-itself": Case("args.x: reads steps.first", one(args={"x": "${steps.first.output}"})),
+    "why-reads-unneeded": Case("why: reads steps.second", one(why="${steps.second.output}")),
+    "output-of-nobody": Case("output.x: there is no step 'third'", two(), {"output": {"x": "${steps.third.output}"}}),
+    "nested-loops": Case(
+        "nests comprehensions 3 deep; at most 2", one(when="[1].all(a, [1].all(b, [1].all(c, true)))")
+    ),
+    "static-args": Case(
+        "args do not fit the inputSchema of tool strict", [step("first", "strict", args={"order": 4711})]
+    ),
+    "missing-args": Case('"order" is a required property', [step("first", "strict")]),
+    "when-no-truth": Case("when: must be true or false", one(when="run.name")),
+    "long-timeout": Case("timeout: is longer than the tool's own; at most 60s", one(timeout="61s")),
+    "broken-schema": Case("tool broken: inputSchema: ", [step("first", "broken")]),
+    "broken-unless": Case("tool unless: approvalUnless: ", [step("first", "unless")]),
+    "broken-summary": Case("tool summary: approvalSummary: unknown name 'run'", [step("first", "summary")]),
+    "schema-from-url": Case("tool by-url: inputSchema: ", [step("first", "by-url")]),
+    "schema-from-file": Case("tool by-file: outputSchema: ", [step("first", "by-file")]),
+    "endless-loop": Case("takes more than 2 s of computing", one(when=LOOP), {"input": {"list": LIST}}),
+    "big-args": Case(
+        "bytes of input; at most 65536 fit",
+        one(args={"a": "${run.input.text}", "b": "${run.input.text}"}),
+        {"input": {"text": "x" * 40_000}},
+    ),
+}
+
+LATE = {
+    "dynamic-args": Case(
+        "args do not fit the inputSchema of tool strict: order",
+        [step("first", "number"), step("second", "strict", args={"order": "${steps.first.output}"})],
+    ),
+    "missing-key": Case("args.x: there is no 'total' in the data", two(args={"x": "${steps.first.output.total}"})),
+    "pattern": Case(
+        "does not match", [step("first", "say-a"), step("second", "pattern", args={"text": "${steps.first.output}"})]
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def ended(shared_space: Space) -> dict[str, Body]:
+    """How every run of this module ended, by name."""
+    space = shared_space
+    space.tool("echo", ECHO, timeout="60s")
+    space.tool("number", says(4711))
+    space.tool("say-a", "import json; print(json.dumps('a' * 30_000 + '!'))")
+    order = {"type": "object", "required": ["order"], "properties": {"order": {"type": "string"}}}
+    space.tool("strict", ECHO, inputSchema=order)
+    space.tool("broken", ECHO, inputSchema={"type": "objekt"})
+    space.tool("by-url", ECHO, inputSchema={"$ref": "https://registry.example/schema.json"})
+    space.tool("by-file", ECHO, outputSchema={"$ref": "file:///etc/passwd"})
+    space.tool("unless", ECHO, approval="Unless", approvalUnless="args.amount <")
+    space.tool("summary", ECHO, approval="Always", approvalSummary="Refund for ${run.name}")
+    backtracking = {"type": "object", "properties": {"text": {"type": "string", "pattern": "^(a+)+$"}}}
+    space.tool("pattern", ECHO, inputSchema=backtracking)
+    cases = CASES | LATE
+    for name, case in cases.items():
+        space.start(name, *case.steps, **case.spec)
+    return {name: space.ended(name) for name in cases}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_cannot_work_is_said_before_any_pod(ended: dict[str, Body], shared_space: Space, name: str) -> None:
+    status = ended[name]
+    assert (status["phase"], status["reason"]) == ("Failed", "InvalidSpec"), status["message"]
+    assert CASES[name].says in status["message"]
+    assert shared_space.pods(name) == []
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_what_turns_out_not_to_work_is_said_before_that_pod(
+    ended: dict[str, Body], shared_space: Space, name: str
+) -> None:
+    status = ended[name]
+    assert (status["phase"], status["reason"]) == ("Failed", "InvalidSpec"), status["message"]
+    assert LATE[name].says in status["message"]
+    assert status["message"].startswith("step second: ")
+    assert len(shared_space.pods(name, "first")) == 1
+    assert shared_space.pods(name, "second") == []
+
+
+@pytest.mark.usefixtures("ended")
+@pytest.mark.parametrize("place", ["input", "args", "output"])
+def test_json_nested_without_end_is_refused_and_holds_up_nobody(shared_space: Space, place: str) -> None:
+    """Deeper than most JSON readers go, these tests' too, so kubectl shows how it ended."""
+    name, here = f"deep-{place}", {"deep": "HERE"}
+    run = shared_space.run_manifest(name, *one(args=here if place == "args" else {}))
+    run["spec"] |= {} if place == "args" else {place: here}
+    collection = f"/apis/agentrun.dev/v1alpha1/namespaces/{shared_space.name}/agentruns"
+    kubectl("create", "--raw", collection, "-f", "-", stdin=json.dumps(run).replace('"HERE"', DEEP))
+    where = (f"agentrun/{name}", f"--namespace={shared_space.name}")
+    kubectl("wait", *where, "--for=condition=Finished", "--timeout=60s")
+    reason, _, message = kubectl("get", *where, "--output=jsonpath={.status.reason} {.status.message}").partition(" ")
+    assert reason == "InvalidSpec"
+    assert f"{place}: is nested more than 64 levels deep" in message
