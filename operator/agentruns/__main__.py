@@ -13,7 +13,7 @@ from agentruns.announce import Announcer
 from agentruns.answers import Answers
 from agentruns.cluster import Cluster
 from agentruns.health import Health
-from agentruns.listing import keep_listing, list_everything
+from agentruns.listing import first_listing, keep_listing
 from agentruns.queue import Queue
 from agentruns.reconciler import App, reconcile
 from agentruns.results import Followers
@@ -69,11 +69,11 @@ async def operate(settings: Settings) -> None:
     store = Store(queue.add, tool_queue.add)
     announcer = Announcer(cluster, secrets.token_hex(4))
     followers = Followers(cluster, store)
-    app = App(cluster, store, Answers(cluster, store), followers, announcer, settings)
+    app = App(cluster, store, Answers(cluster, store, queue.add), followers, announcer, settings)
     health = Health(queue)
     metrics.serve(settings.metrics_port, lambda: standing.snapshot(store))
     await health.serve(settings.health_port)
-    await list_everything(cluster, store, settings.watch_namespaces)
+    await first_listing(cluster, store, settings.watch_namespaces)
     health.listed = True
     log.info("listed %d runs; working", len(store.runs))
     await _work(app, [queue, tool_queue], settings)

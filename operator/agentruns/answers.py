@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Final, assert_never
 
 from agentruns import metrics, worker
@@ -13,6 +14,7 @@ from agentruns.core.digests import digest, digest_of
 from agentruns.core.naming import API_VERSION
 from agentruns.core.observed import (
     Evaluation,
+    Lost,
     PinnedSpec,
     PodIsGone,
     PolicyEnforced,
@@ -23,13 +25,16 @@ from agentruns.core.observed import (
 )
 from agentruns.core.resources import AgentRun, OutputRef, PinnedTool, ToolSpec
 from agentruns.results import final_result
-from agentruns.store import Store
+from agentruns.store import Key, Store
 
 PROOF_EVERY: Final = 60.0
-PROOF_LASTS: Final = 300.0
-"""Seconds for which a policy once proven is taken to be in force."""
+PROOF_LASTS: Final = 2.0
+"""Seconds for which a policy once proven is taken to be in force: about each decision is proven for anew."""
+MAX_COSTLY: Final = 20
+"""Costly questions of one run that are worked out for one decision."""
 _DISPROOF_LASTS: Final = 5.0
 _REMEMBERED: Final = 256
+_POLICY: Final = "decisions.agentrun.dev"
 _FORGERY: Final = "agentruns-policy-proof"
 
 log = logging.getLogger(__name__)
@@ -39,11 +44,17 @@ class LostError(Exception):
     """Something that the status refers to is not there any more, or not what it was."""
 
 
+class LaterError(Exception):
+    """The answer is being worked out; the run is looked at again when it is there."""
+
+
 class Answers:
     """Answers questions about runs; what cannot change is remembered."""
 
-    def __init__(self, cluster: Cluster, store: Store) -> None:
-        self._cluster, self._store = cluster, store
+    def __init__(self, cluster: Cluster, store: Store, changed: Callable[[Key], None]) -> None:
+        """`changed` is called with the key of a run whose costly question has been answered."""
+        self._cluster, self._store, self._changed = cluster, store, changed
+        self._costly: dict[str, dict[Question, asyncio.Task[Any]]] = {}
         self._contents: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._proofs: dict[str, tuple[bool, float]] = {}
 
@@ -59,13 +70,30 @@ class Answers:
             case StoredOutput():
                 return await self._remembered(namespace, question.ref.digest, self._output(namespace, question.ref))
             case PinnedSpec():
-                return await self._remembered(namespace, question.tool.digest, self._tool(namespace, question.tool))
+                return await self._pinned(namespace, question.tool)
             case PolicyEnforced():
                 return await self.policy_enforced(question.namespace)
             case Evaluation() | Validation():
-                return await worker.answer(question)
+                return self._costly_answer(run, question)
             case unreachable:
                 assert_never(unreachable)
+
+    def _costly_answer(self, run: AgentRun, question: Evaluation | Validation) -> Any:
+        """The answer if it is known; else it is worked out beside, without a worker of the queue waiting for it."""
+        known = self._costly.setdefault(run.metadata.uid, {})
+        if question not in known:
+            if len(known) >= MAX_COSTLY:
+                return worker.too_many(question, MAX_COSTLY)
+            known[question] = asyncio.create_task(worker.answer(question))
+            key = (run.metadata.namespace, run.metadata.name)
+            known[question].add_done_callback(lambda _: self._changed(key))
+        if not known[question].done():
+            raise LaterError
+        return known[question].result()
+
+    def forget_costly(self, run: AgentRun) -> None:
+        """What was worked out for a decision of this run has been used."""
+        self._costly.pop(run.metadata.uid, None)
 
     async def _pod_is_gone(self, namespace: str, question: PodIsGone) -> bool:
         """Asks the API server itself; absence is believed only from a fresh read."""
@@ -91,6 +119,18 @@ class Answers:
         if len(self._contents) > _REMEMBERED:
             self._contents.popitem(last=False)
         return self._contents[place]
+
+    async def _pinned(self, namespace: str, tool: PinnedTool) -> ToolSpec | Lost:
+        """The pinned Tool, or that it is gone: somebody deleted it, or wrote something else in its place."""
+        try:
+            found: ToolSpec = await self._remembered(namespace, tool.digest, self._tool(namespace, tool))
+        except LostError as lost:
+            return Lost(str(lost))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return Lost(f"ControllerRevision {tool.revision}, which pins tool {tool.name}, is gone")
+        return found
 
     async def _output(self, namespace: str, ref: OutputRef) -> Any:
         found = await self._cluster.get(CONFIG_MAPS, namespace, ref.name)
@@ -131,7 +171,7 @@ class Answers:
         try:
             await self._cluster.create(_forged(namespace), dry_run=True)
         except ApiError as error:
-            return "ValidatingAdmissionPolicy" in error.message and "decision" in error.message
+            return f"ValidatingAdmissionPolicy '{_POLICY}'" in error.message
         return False
 
 

@@ -1,5 +1,6 @@
 """One pass over one run: observe, decide, record, perform."""
 
+import asyncio
 import logging
 import random
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Any, Final
 
 from agentruns import metrics
 from agentruns.announce import Announcer
-from agentruns.answers import Answers
+from agentruns.answers import Answers, LaterError
 from agentruns.clock import utc_now
 from agentruns.cluster import RUNS, ApiError, Cluster
 from agentruns.core.actions import Create
@@ -62,9 +63,8 @@ async def _pass(run: AgentRun, app: App) -> float | None:
             return LOOK_AGAIN
         for action in decision.actions:
             await perform(action, utc_now())
-    except StaleError as stale:
-        log.debug("looking again: %s", stale)
-        return LOOK_AGAIN
+    except LaterError:
+        return None  # what is being worked out elsewhere adds the run again
     _follow_logs(run, decision.status, app)
     return None if decision.wake_at is None else (decision.wake_at - utc_now()).total_seconds()
 
@@ -78,11 +78,12 @@ async def _decided(run: AgentRun, app: App, perform: Performer) -> Decision:
     for _ in range(MAX_ROUNDS):
         seen = _observe(run, app, answers, refusals, created, jitter)
         try:
-            decision = decide(run, seen)
+            decision = await asyncio.to_thread(decide, run, seen)  # whatever it takes, others go on
         except Unanswered as asked:
             answers[asked.question] = await app.answers.to(asked.question, run)
             continue
         if not decision.preparations:
+            app.answers.forget_costly(run)
             return decision
         await _prepare(decision, run, app, perform, refusals, created)
     raise StaleError("too much to prepare in one pass")
@@ -103,7 +104,7 @@ async def _prepare(
             if isinstance(preparation, Create):
                 _note(preparation, refusal, refusals, created)
     except (ApiError, OSError, TimeoutError):
-        if decision.status.steps != run.status.steps:
+        if run.status.started_at is not None and decision.status.steps != run.status.steps:
             await _record(run, decision.status, app)
         raise
 

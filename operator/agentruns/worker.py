@@ -16,7 +16,8 @@ from agentruns.core.schemas import SchemaError, validated
 
 CPU_SECONDS: Final = 2
 WALL_SECONDS: Final = 20.0
-MEMORY_BYTES: Final = 512 * 1024 * 1024
+MEMORY_BYTES: Final = 256 * 1024 * 1024
+MAX_ANSWER: Final = 1_048_576
 _AT_ONCE: Final = 2
 _TOO_LONG: Final = f"takes more than {CPU_SECONDS} s of computing; compute it in a step instead"
 
@@ -28,8 +29,14 @@ async def answer(question: Evaluation | Validation) -> Any:
     async with _room:
         said = await _ask(question)
     if isinstance(question, Validation):
-        return said.get("value", f"its validation {_TOO_LONG}")
+        return said.get("value", said.get("error", f"its validation {_TOO_LONG}"))
     return said["value"] if "value" in said else ExpressionError(said.get("error", _TOO_LONG))
+
+
+def too_many(question: Evaluation | Validation, limit: int) -> Any:
+    """The answer to a question that is not worked out at all."""
+    said = f"is one of more than {limit} costly ones at once; make it simpler, or compute it in a step"
+    return f"its validation {said}" if isinstance(question, Validation) else ExpressionError(said)
 
 
 async def _ask(question: Evaluation | Validation) -> dict[str, Any]:
@@ -73,7 +80,10 @@ def main() -> None:
             said = {"value": evaluated(question["expression"], json.loads(question["environment"]))}
     except (ExpressionError, SchemaError) as error:
         said = {"error": str(error)}
-    json.dump(said, sys.stdout)
+    text = json.dumps(said)
+    if len(text) > MAX_ANSWER:
+        text = json.dumps({"error": f"its value has {len(text)} bytes; at most {MAX_ANSWER} are taken"})
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

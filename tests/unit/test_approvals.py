@@ -189,6 +189,12 @@ def test_a_person_is_shown_everything_about_an_effect() -> None:
             "effect": "NonIdempotent",
             "egress": [{"to": [{"podSelector": {}}]}],
             "secretNames": ["payments"],
+            "env": [
+                "T from Secret payments, key k, as it is when the tool runs",
+                "PLAIN=x",
+                "U from Secret payments, key k, as it is when the tool runs",
+            ],
+            "runtimeClassName": "",
         },
         "requestedBy": "bob@example.com",
         "goal": "help",

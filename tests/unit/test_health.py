@@ -13,11 +13,11 @@ async def answers(of: Health) -> tuple[int, int]:
     """What /healthz and /readyz say."""
     runner = await of.serve(0)
     try:
-        port = runner.addresses[0][1]
+        port = next(address[1] for address in runner.addresses if len(address) == 2)
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://localhost:{port}/healthz") as live:
+            async with session.get(f"http://127.0.0.1:{port}/healthz") as live:
                 pass
-            async with session.get(f"http://localhost:{port}/readyz") as ready:
+            async with session.get(f"http://127.0.0.1:{port}/readyz") as ready:
                 pass
         return live.status, ready.status
     finally:

@@ -17,6 +17,11 @@ from agentruns.core.templates import as_text, expanded
 
 _SHOWN_LENGTH: Final = 1024
 _LOOKS_ESCAPED: Final = re.compile(r"\\(?=[uU])")
+_BLANK: Final = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+    + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
+)
+"""Letters and marks that show nothing, or change how another is shown."""
 _SHOWN_FIELDS: Final = ("summary", "args", "why", "tool", "goal")
 
 
@@ -125,10 +130,20 @@ def _common(run: AgentRun, step: Step, attempt: Attempt, seen: Observed) -> dict
             "effect": tool.effect.value,
             "egress": list(tool.egress),
             "secretNames": tool.secret_names,
+            "env": [escaped(_variable(it)) for it in tool.env],
+            "runtimeClassName": tool.runtime_class_name,
         },
         "requestedBy": escaped(run.spec.requested_by),
         "goal": escaped(run.spec.goal),
     }
+
+
+def _variable(variable: dict[str, Any]) -> str:
+    """One environment variable as an approver reads it; what stands in a Secret or ConfigMap is not pinned."""
+    for kind, key in (("Secret", "secretKeyRef"), ("ConfigMap", "configMapKeyRef")):
+        if found := (variable.get("valueFrom") or {}).get(key):
+            return f"{variable['name']} from {kind} {found['name']}, key {found['key']}, as it is when the tool runs"
+    return f"{variable['name']}={variable.get('value', '')}"
 
 
 def _summary(step: Step, attempt: Attempt, seen: Observed) -> str:
@@ -177,7 +192,7 @@ def _shown(text: str) -> str:
 
 
 def _visible(character: str) -> str:
-    if character == " " or unicodedata.category(character)[0] not in "CZ":
+    if character == " " or (unicodedata.category(character)[0] not in "CZ" and character not in _BLANK):
         return character
     return character.encode("unicode_escape").decode() if ord(character) > 0xFF else f"\\u{ord(character):04x}"
 

@@ -7,6 +7,7 @@ from typing import Final, assert_never
 
 from agentruns.core.observed import NoResult, Observed, PodIsGone, PodSeen, ResultOf, ToolResult
 from agentruns.core.resources import Effect, Retry, StepStatus
+from agentruns.core.result_lines import printable
 
 GRACE: Final = timedelta(seconds=5)
 """What a pod gets to end by itself, after its result or after being told to stop."""
@@ -137,7 +138,8 @@ def _silent(pod: PodSeen, answer: NoResult) -> Ended:
     if end.exit_code == 65:
         return Ended(Outcome.PERMANENT, True, "Permanent", "exit code 65: nothing was done, and never will be")
     if end.exit_code != 0:
-        return Ended(Outcome.UNKNOWN, True, "Unknown", f"exit code {end.exit_code} and no result")
+        said = f" ({end.reason}: {printable(end.message)})" if end.reason not in ("", "Error") else ""
+        return Ended(Outcome.UNKNOWN, True, "Unknown", f"exit code {end.exit_code} and no result{said}")
     if not answer.complete or answer.promised:
         return Ended(Outcome.UNKNOWN, True, "ResultLost", "it ended well, but its result cannot be read any more")
     return Ended(Outcome.INVALID_RESULT, True, "InvalidResult", "it ended with exit code 0 and printed no result")

@@ -61,8 +61,12 @@ def _owner(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def _started_at(state: dict[str, Any]) -> datetime | None:
+    """When the container started; one whose program could not be started is reported with the beginning of time."""
     running, terminated = state.get("running") or {}, state.get("terminated") or {}
-    return _moment(running.get("startedAt") or (terminated.get("startedAt") if terminated.get("containerID") else None))
+    found = _moment(
+        running.get("startedAt") or (terminated.get("startedAt") if terminated.get("containerID") else None)
+    )
+    return found if found != _EPOCH else None
 
 
 def _end(state: dict[str, Any], container: dict[str, Any]) -> ContainerEnd | None:

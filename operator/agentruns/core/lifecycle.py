@@ -12,21 +12,24 @@ from agentruns.core.digests import NotCanonicalError, canonical
 from agentruns.core.inputs import Problem, Reader
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.limits import Ending, ending, time_left
-from agentruns.core.observed import Observed, PinnedSpec, Refusal
+from agentruns.core.observed import Lost, Observed, PinnedSpec, Refusal
 from agentruns.core.pinning import MissingToolError, pinned_tools
 from agentruns.core.resources import (
     FINAL_STATES,
     FORMAT_VERSION,
+    HOLDING_STATES,
     IN_FLIGHT_STATES,
     AgentRun,
+    OversizedRun,
     Phase,
     RunStatus,
     StepState,
 )
 from agentruns.core.schedule import Tools, one_round
 from agentruns.core.starting import RETRY_REFUSED
-from agentruns.core.summary import summarised
+from agentruns.core.summary import observed, summarised
 from agentruns.core.templates import expanded
+from agentruns.core.watching import PATIENCE, end_of
 
 TOOL_PATIENCE: Final = timedelta(minutes=2)
 """How long a run waits for a Tool that is not there yet: `kubectl apply -f dir/` comes in any order."""
@@ -50,13 +53,15 @@ def decide(run: AgentRun, seen: Observed) -> Decision:
         return Decision(run.status)
     if run.is_final:
         left = after_the_end(run, seen)
-        return Decision(run.status, actions=left.actions, wake_at=left.wake_at)
+        return Decision(observed(run.status, run.metadata.generation), actions=left.actions, wake_at=left.wake_at)
     if run.metadata.deletion_timestamp is not None:
         left = loose_ends(run, run.status, seen)
         return Decision(run.status, actions=left.actions, wake_at=left.wake_at)
     if run.status.started_at is None:
         return _begin(run, seen)
     tools = {pin.name: seen.answer(PinnedSpec(pin)) for pin in run.status.tools}
+    if lost := next((it for it in tools.values() if isinstance(it, Lost)), None):
+        return _without_state(run, lost, seen)
     return _go_on(run, run.status, tools, seen)
 
 
@@ -67,6 +72,8 @@ def _begin(run: AgentRun, seen: Observed) -> Decision:
     """A run that has not begun: its tools are found and pinned, and what cannot work is said before any pod."""
     if limit := ending(run, run.status, seen.now):
         return Decision(_final(run, run.status, limit.phase, limit.reason, limit.message, seen))
+    if isinstance(run, OversizedRun):
+        return _invalid(run, f"spec: {run.size} bytes; so large a run is not taken, pass references instead", seen)
     if run.spec.desired_state == "Paused":
         return Decision(_in(run, run.status, Phase.PAUSED, "PausedByUser", "desiredState is Paused", seen))
     try:
@@ -105,6 +112,17 @@ def _without_tool(run: AgentRun, missing: str, seen: Observed) -> Decision:
         return Decision(_final(run, run.status, Phase.FAILED, "ToolNotFound", said, seen))
     status = _in(run, run.status, Phase.PENDING, "WaitingForTool", missing, seen)
     return Decision(status, wake_at=since + TOOL_PATIENCE)
+
+
+def _without_state(run: AgentRun, lost: Lost, seen: Observed) -> Decision:
+    """A run that lost what it was pinned to: nothing new begins, and it ends once its pods have."""
+    held = [it.pod_uid for it in run.status.steps if it.state in IN_FLIGHT_STATES]
+    running = [seen.pods[uid] for uid in held if uid in seen.pods and seen.pods[uid].end is None]
+    if running:
+        return Decision(run.status, actions=tuple(end_of(pod) for pod in running), wake_at=seen.now + PATIENCE)
+    begun = [it.name for it in run.status.steps if it.state in HOLDING_STATES]
+    said = f"{lost.message}; what became of these steps is not known: {', '.join(begun) or 'none'}"
+    return Decision(_final(run, run.status, Phase.FAILED, "StateLost", said, seen))
 
 
 # ---------------------------------------------------------------------------------------- while it goes on

@@ -112,8 +112,15 @@ class StoredOutput:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """The answer that something the status refers to is not there any more, or not what it was."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class PinnedSpec:
-    """What does this pinned revision of a Tool say? Answered by ToolSpec; the digest has been checked."""
+    """What does this pinned revision of a Tool say? Answered by ToolSpec, its digest checked, or by Lost."""
 
     tool: PinnedTool
 

@@ -15,6 +15,8 @@ from agentruns.core.resources import OutputRef, StepState, Verification
 
 INLINE: Final = 4096
 """Bytes of one output that the status carries."""
+MAX_STORED: Final = 1_000_000
+"""Bytes of one output in a ConfigMap, which holds at most 1 MiB with everything else of it."""
 INLINE_IN_ALL: Final = 131_072
 """Bytes of output that the status of one run carries."""
 
@@ -49,12 +51,18 @@ def kept(look: Look, output: Any) -> Moved:
     if len(text) <= INLINE and len(text) + _inline_bytes(look) <= INLINE_IN_ALL:
         record = done.ended(StepState.SUCCEEDED, "Completed").model_copy(update={"output": output})
         return Moved(record)
+    if len(text) > MAX_STORED:
+        said = f"the result has {len(text)} bytes as it is stored; at most {MAX_STORED} are taken"
+        return Moved(look.failed("InvalidResult", f"{said}; the effect may have been done"))
     reference = OutputRef(
         name=output_name(look.run.metadata.name, look.step.name, digest_of(text + look.run.metadata.uid.encode())),
         key=OUTPUT_KEY,
         digest=digest_of(text),
         bytes=len(text),
     )
+    if refusal := look.seen.refusals.get(reference.name):
+        said = f"the result cannot be stored: {refusal.message}; the effect may have been done"
+        return Moved(look.failed("InvalidResult", said))
     if reference.name not in look.seen.stored:
         return Moved(look.record, preparations=(Create(_config_map(look, reference, text.decode())),))
     return Moved(done.ended(StepState.SUCCEEDED, "Completed").model_copy(update={"output_ref": reference}))

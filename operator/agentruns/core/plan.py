@@ -1,15 +1,19 @@
 """What the steps of a run need of one another, and what is wrong with a run before anything of it has begun."""
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from agentruns.core import schemas
-from agentruns.core.digests import MAX_DEPTH, depth
+from agentruns.core.digests import MAX_DEPTH, compact, depth
 from agentruns.core.expressions import Expression, compiled
-from agentruns.core.inputs import Problem, Reader, arguments
+from agentruns.core.inputs import MAX_INPUT, Problem, Reader, arguments
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.observed import Observed
 from agentruns.core.resources import AgentRun, RunSpec, Step, ToolSpec
-from agentruns.core.templates import expressions_in
+from agentruns.core.templates import expressions_in, strings_in
+
+MAX_EXPRESSIONS: Final = 4000
+MAX_SOURCE: Final = 131_072
 
 Needs = Mapping[str, frozenset[str]]
 
@@ -29,6 +33,7 @@ def check(run: AgentRun, tools: Mapping[str, ToolSpec], seen: Observed) -> None:
         raise Problem(f"input: is nested more than {MAX_DEPTH} levels deep; flatten it")
     if not spec.steps:
         raise Problem("steps: a run has at least one step; add one")
+    _check_sizes(spec)
     needs = _checked_needs(spec)
     reader = Reader(run, {}, seen)
     for place, step in enumerate(spec.steps):
@@ -37,6 +42,22 @@ def check(run: AgentRun, tools: Mapping[str, ToolSpec], seen: Observed) -> None:
         except (Problem, ExpressionError) as error:
             raise Problem(f"steps[{place}] ({step.name}): {_without_name(step, str(error))}") from error
     _check_output(spec)
+
+
+def _check_sizes(spec: RunSpec) -> None:
+    """Raises Problem where so much is to be evaluated that it would be felt by others."""
+    if (size := len(compact(spec.input))) > MAX_INPUT:
+        raise Problem(f"input: {size} bytes; at most {MAX_INPUT} are taken, pass a reference to the rest")
+    sources = [source for step in spec.steps for source in _sources(step)]
+    if len(sources) > MAX_EXPRESSIONS or sum(map(len, sources)) > MAX_SOURCE:
+        said = f"at most {MAX_EXPRESSIONS} expressions of {MAX_SOURCE} bytes in all"
+        raise Problem(f"steps: {len(sources)} expressions of {sum(map(len, sources))} bytes; {said}")
+
+
+def _sources(step: Step) -> Iterator[str]:
+    """The source of every expression and template of a step."""
+    yield from (text for _, text in strings_in([step.args, step.why], "") if "${" in text)
+    yield from (text for text in (step.when, *(rule.expression for rule in step.verify)) if text)
 
 
 def _checked_needs(spec: RunSpec) -> Needs:

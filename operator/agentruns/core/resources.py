@@ -184,6 +184,12 @@ class AgentRun(Model):
         return self.status.phase in FINAL_PHASES
 
 
+class OversizedRun(AgentRun):
+    """A run whose spec is too large to be kept in memory: only its size is known."""
+
+    size: int
+
+
 # ---------------------------------------------------------------------------------------------- Tool
 
 

@@ -31,6 +31,7 @@ class ResultReader:
         self._line = bytearray()
         self._chunks: dict[int, bytes] = {}
         self._count = 0
+        self._size = 0
 
     def feed(self, data: bytes, now: datetime) -> ToolResult | None:
         """The result, once a line completes it; what follows it does not matter."""
@@ -56,6 +57,8 @@ class ResultReader:
         if text.startswith(b"{"):
             return parsed(text, now)
         whole = self._chunk(text)
+        if whole is not None and self._size > MAX_RESULT:
+            return _too_large(self._size, now)
         return parsed(whole, now) if whole is not None else None
 
     def _chunk(self, text: bytes) -> bytes | None:
@@ -71,6 +74,9 @@ class ResultReader:
             self._chunks[index] = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             return None
+        self._size += len(self._chunks[index])
+        if self._size > MAX_RESULT:
+            self._chunks[index] = b""  # too large whatever follows: only its size is of interest
         self._count = total
         if len(self._chunks) < total:
             return None
@@ -79,8 +85,6 @@ class ResultReader:
 
 def parsed(text: bytes, now: datetime) -> ToolResult:
     """The result that a complete line carries; one that is no result says why."""
-    if len(text) > MAX_RESULT:
-        return ToolResult(now, invalid=f"the result has {len(text)} bytes; at most {MAX_RESULT} are taken")
     try:
         content = json.loads(text, parse_float=_number, parse_int=_whole, parse_constant=_refused)
     except NotCanonicalError as error:
@@ -92,6 +96,10 @@ def parsed(text: bytes, now: datetime) -> ToolResult:
     if "output" in content:
         return _output(content["output"], text, now)
     return _error(content["error"], now)
+
+
+def _too_large(size: int, now: datetime) -> ToolResult:
+    return ToolResult(now, invalid=f"the result has {size} bytes; at most {MAX_RESULT} are taken")
 
 
 def _output(output: Any, text: bytes, now: datetime) -> ToolResult:
@@ -106,12 +114,13 @@ def _output(output: Any, text: bytes, now: datetime) -> ToolResult:
 
 
 def _error(error: Any, now: datetime) -> ToolResult:
-    if not isinstance(error, dict) or error.get("class") not in _CLASSES:
+    named = error.get("class") if isinstance(error, dict) else None
+    if not isinstance(named, str) or named not in _CLASSES:
         return ToolResult(now, invalid="the result's error has no class of Transient, Permanent, Unknown")
     message = error.get("message")
     return ToolResult(
         now,
-        error_class=error["class"],
+        error_class=named,
         message=printable(message) if isinstance(message, str) else "",
         retry_after=_seconds(error.get("retryAfter")),
     )

@@ -18,7 +18,9 @@ CHEAP: Final = 4_000_000
 MAX_PATTERNS: Final = 64
 _PATTERN_SIZE: Final = 1 << 18
 """Bytes of one compiled pattern: one of that size takes a millisecond or two to compile."""
-_MULTIPLIERS: Final = ("$ref", "$dynamicRef", "uniqueItems", "unevaluatedProperties", "unevaluatedItems")
+_REFERENCES: Final = ("$ref", "$dynamicRef")
+_UNEVALUATED: Final = ("unevaluatedProperties", "unevaluatedItems")
+_MULTIPLIERS: Final = (*_REFERENCES, *_UNEVALUATED, "uniqueItems")
 _SHOWN: Final = 3
 
 
@@ -57,6 +59,8 @@ def _validator(schema_text: str) -> Draft202012Validator:
     schema = json.loads(schema_text)
     if _patterns(schema) > MAX_PATTERNS:
         raise SchemaError(f"has more than {MAX_PATTERNS} patterns; check the rest in the tool itself")
+    if any(f'"{it}"' in schema_text for it in _UNEVALUATED) and any(f'"{it}"' in schema_text for it in _REFERENCES):
+        raise SchemaError("has unevaluated... beside references, which multiply one another; use additionalProperties")
     options = RegexOptions(size_limit=_PATTERN_SIZE, dfa_size_limit=_PATTERN_SIZE)
     try:
         return Draft202012Validator(
@@ -64,6 +68,8 @@ def _validator(schema_text: str) -> Draft202012Validator:
         )
     except ValidationError as error:
         raise SchemaError(_sentence(error)) from error
+    except ValueError as error:  # nested too deeply for the library
+        raise SchemaError(str(error)[:300]) from error
 
 
 def _patterns(schema: Any) -> int:

@@ -21,11 +21,12 @@ def started(look: Look, attempt: Attempt) -> Moved:
         for policy in policies_for(look.run.metadata.namespace, look.tool, look.pinned.revision)
         if policy["metadata"]["name"] not in look.seen.policies
     )
+    name = attempt_pod_name(look.run, attempt)
+    for refused in (*(it.manifest["metadata"]["name"] for it in missing), name):
+        if refusal := look.seen.refusals.get(refused):
+            return _refused(look, refusal)
     if missing:
         return Moved(look.record, preparations=missing)
-    name = attempt_pod_name(look.run, attempt)
-    if refusal := look.seen.refusals.get(name):
-        return _refused(look, refusal)
     pod = next((pod for pod in look.seen.pods.values() if pod.name == name), None)
     if pod is None:
         manifest = sandbox_pod(look.run, attempt, look.seen.now + START_WINDOW, look.seen.sandbox)
@@ -78,7 +79,7 @@ def _cleared(look: Look, attempt: Attempt, pod: PodSeen) -> Moved:
 def _refused(look: Look, refusal: Refusal) -> Moved:
     """The API server's no to a pod: a quota is waited for, anything else is the author's to mend."""
     if not refusal.for_now:
-        return Moved(look.failed("InvalidSpec", f"the API server refused the pod: {refusal.message}"))
+        return Moved(look.failed("InvalidSpec", f"the API server refused the sandbox: {refusal.message}"))
     again = look.seen.now + RETRY_REFUSED
     waiting = look.recording(
         state=StepState.WAITING,

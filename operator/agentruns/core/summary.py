@@ -28,6 +28,12 @@ def summarised(run: AgentRun, status: RunStatus, now: datetime) -> RunStatus:
     return filled.model_copy(update={"conditions": conditions(filled, run.metadata.generation, now)})
 
 
+def observed(status: RunStatus, generation: int) -> RunStatus:
+    """The status of a finished run whose spec was patched: seen, and nothing else about it changes."""
+    conditions_ = tuple(it.model_copy(update={"observed_generation": generation}) for it in status.conditions)
+    return status.model_copy(update={"observed_generation": generation, "conditions": conditions_})
+
+
 def _waiting_for(status: RunStatus) -> tuple[WaitingFor, ...]:
     if status.phase in FINAL_PHASES:
         return ()

@@ -4,10 +4,13 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from agentruns.core.expressions import Expression, compiled
 from agentruns.core.lexing import ExpressionError, tokens
+
+MAX_TEXT: Final = 65_536
+"""Characters of one string with its expressions replaced."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def _closing(text: str, start: int) -> int:
 
 def expressions_in(value: Any, path: str) -> Iterator[tuple[str, Expression]]:
     """Every expression in a value's strings, with the path of the field; ExpressionError where one does not compile."""
-    for place, text in _strings(value, path):
+    for place, text in strings_in(value, path):
         try:
             for part in parts(text):
                 if part.is_expression:
@@ -57,15 +60,16 @@ def expressions_in(value: Any, path: str) -> Iterator[tuple[str, Expression]]:
             raise ExpressionError(f"{place}: {error}") from error
 
 
-def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
+def strings_in(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every string in a value, with its path."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _strings(item, f"{path}.{key}")
+            yield from strings_in(item, f"{path}.{key}")
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _strings(item, f"{path}[{index}]")
+            yield from strings_in(item, f"{path}[{index}]")
 
 
 def expanded(value: Any, path: str, evaluate: Callable[[str], Any]) -> Any:
@@ -85,7 +89,13 @@ def expanded(value: Any, path: str, evaluate: Callable[[str], Any]) -> Any:
 def _filled(pieces: tuple[Part, ...], evaluate: Callable[[str], Any]) -> Any:
     if len(pieces) == 1 and pieces[0].is_expression:
         return evaluate(pieces[0].text)
-    return "".join(as_text(evaluate(piece.text)) if piece.is_expression else piece.text for piece in pieces)
+    filled, length = [], 0
+    for piece in pieces:
+        filled.append(as_text(evaluate(piece.text)) if piece.is_expression else piece.text)
+        length += len(filled[-1])
+        if length > MAX_TEXT:
+            raise ExpressionError(f"becomes longer than {MAX_TEXT} characters; pass less")
+    return "".join(filled)
 
 
 def as_text(value: Any) -> str:

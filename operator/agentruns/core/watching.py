@@ -52,10 +52,10 @@ def stopped(look: Look) -> Moved:
     pod = look.pod
     if pod is None:
         return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
-    return Moved(look.record, actions=(_end_of(pod),), wake_at=look.seen.now + PATIENCE)
+    return Moved(look.record, actions=(end_of(pod),), wake_at=look.seen.now + PATIENCE)
 
 
-def _end_of(pod: PodSeen) -> StopPod | DeletePod:
+def end_of(pod: PodSeen) -> StopPod | DeletePod:
     """How a pod is ended: deleted as long as no node has it, stopped by its kubelet afterwards."""
     return StopPod(pod.name, pod.uid) if pod.node else DeletePod(pod.name, pod.uid, pod.resource_version)
 
@@ -95,7 +95,7 @@ def _unbegun(look: Look, found: Underway, pod: PodSeen) -> Moved:
         return Moved(record, wake_at=pod.not_after)
     if pod.deleting:
         return Moved(look.record, wake_at=look.seen.now + PATIENCE)
-    return Moved(look.record, actions=(_end_of(pod),), wake_at=look.seen.now + PATIENCE)
+    return Moved(look.record, actions=(end_of(pod),), wake_at=look.seen.now + PATIENCE)
 
 
 def _closing(look: Look) -> Moved:
