@@ -31,7 +31,8 @@ class Told:
 
 def transitions(before: RunStatus, after: RunStatus) -> list[Told]:
     """What changed between two recorded states of a run, step by step, then the run itself."""
-    told = [it for step in after.steps if (it := _step_told(before.step(step.name), step))]
+    known = {step.name: step for step in before.steps}
+    told = [it for step in after.steps if (it := _step_told(known.get(step.name, StepStatus(name=step.name)), step))]
     if before.phase is not after.phase or (not before.reason and after.reason):
         where = f", waits for {after.waiting}" if after.waiting else ""
         words = f"{after.reason}, {after.progress} steps are over{where}"
@@ -80,8 +81,9 @@ class Announcer:
 
 
 def _count(before: RunStatus, after: RunStatus) -> None:
+    over = {step.name for step in before.steps if step.state in FINAL_STATES}
     for step in after.steps:
-        ended = step.state in FINAL_STATES and before.step(step.name).state not in FINAL_STATES
+        ended = step.state in FINAL_STATES and step.name not in over
         if ended and step.started_at and step.finished_at:
             seconds = (step.finished_at - step.started_at).total_seconds()
             metrics.STEP_SECONDS.labels(step.state.value).observe(seconds)

@@ -3,13 +3,14 @@
 import copy
 import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlencode
 
+import aiohttp  # the client's own transport: its kinds of time-out and error are not wrapped
 from kubernetes.aio import client, config
 
 from agentruns.core.naming import API_VERSION, LABEL_RUN_UID
@@ -19,6 +20,8 @@ JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 TIMEOUT: Final = 20.0
 """Seconds for one request; following a log takes as long as it takes."""
+LOG_TIMEOUT: Final = 60.0
+"""Seconds for reading the log of a pod that has ended."""
 CONNECTIONS: Final = 16
 """Connections for requests, each of which is answered in milliseconds."""
 
@@ -144,7 +147,8 @@ class Cluster:
     async def pod_log(self, namespace: str, name: str, container: str, *, follow: bool) -> AsyncIterator[Any]:
         """The log of a container as a stream of bytes; with `follow` it ends when the container does."""
         query = {"container": container, "follow": str(follow).lower()}
-        response = await self._request("GET", PODS.path(namespace, name, "log"), query=query, timeout=None)
+        timeout = None if follow else LOG_TIMEOUT
+        response = await self._request("GET", PODS.path(namespace, name, "log"), query=query, timeout=timeout)
         try:
             yield response.content
         finally:
@@ -154,7 +158,8 @@ class Cluster:
         self, method: str, path: str, body: Any = None, *, query: Body | None = None, content_type: str = ""
     ) -> Body:
         response = await self._request(method, path, body, query=query, content_type=content_type, timeout=TIMEOUT)
-        return dict(json.loads(await response.read()))
+        with _reached():
+            return dict(json.loads(await response.read()))
 
     async def _request(
         self,
@@ -170,17 +175,25 @@ class Cluster:
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
         api = self._api if timeout else self._streams
-        answer = await api.rest_client.request(
-            method, url, headers=headers, body=body, _request_timeout=_timeout(timeout)
-        )
+        with _reached():
+            answer = await api.rest_client.request(
+                method, url, headers=headers, body=body, _request_timeout=_timeout(timeout)
+            )
         if answer.status >= 400:
             raise await _error(answer.response)
         return answer.response
 
 
-def _timeout(seconds: float | None) -> Any:
-    import aiohttp  # noqa: PLC0415 - the client's own transport, needed for its kind of time-out only
+@contextmanager
+def _reached() -> Iterator[None]:
+    """Has every way of not getting an answer raise ApiError 0, Unreachable."""
+    try:
+        yield
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        raise ApiError(0, "Unreachable", f"the API server did not answer: {error or type(error).__name__}") from error
 
+
+def _timeout(seconds: float | None) -> Any:
     return aiohttp.ClientTimeout(total=seconds, connect=10, sock_read=None if seconds is None else seconds)
 
 

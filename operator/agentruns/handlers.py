@@ -13,6 +13,8 @@ from agentruns.store import Store
 
 WATCH_SECONDS: Final = 300
 CONNECT_SECONDS: Final = 10
+BACKOFFS: Final = (1, 1, 2, 3, 5, 8, *(10,) * 10_000)
+"""Seconds between tries to reach the API server: an outage of a day ends nothing."""
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.label_selectors["pods"] = LABEL_RUN_UID
     settings.watching.label_selectors["networking.k8s.io", "networkpolicies"] = f"{LABEL_MANAGED_BY}={MANAGER}"
     settings.persistence.diffbase_storage = _NoEssence()
+    settings.networking.error_backoffs = BACKOFFS
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True

@@ -12,6 +12,7 @@ from agentruns.core.naming import LABEL_MANAGED_BY, LABEL_RUN_UID, MANAGER
 from agentruns.store import Store
 
 EVERY_SECONDS: Final = 300.0
+RETRY_SECONDS: Final = 5.0
 
 _SELECTORS: Final = {PODS: LABEL_RUN_UID, POLICIES: f"{LABEL_MANAGED_BY}={MANAGER}"}
 
@@ -28,6 +29,16 @@ async def list_everything(cluster: Cluster, store: Store, namespaces: tuple[str,
 async def _list(cluster: Cluster, store: Store, resource: Resource, namespace: str | None) -> None:
     listed = await cluster.list_all(resource, namespace, _SELECTORS.get(resource, ""))
     store.take_list(resource.kind, namespace, listed["items"], int(listed["metadata"]["resourceVersion"]))
+
+
+async def first_listing(cluster: Cluster, store: Store, namespaces: tuple[str, ...]) -> None:
+    """Lists everything, however long the API server takes to be there."""
+    while True:
+        try:
+            return await list_everything(cluster, store, namespaces)
+        except ApiError as error:
+            log.warning("could not list, again in %.0f s: %s", RETRY_SECONDS, error)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 async def keep_listing(cluster: Cluster, store: Store, namespaces: tuple[str, ...]) -> None:

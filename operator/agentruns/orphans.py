@@ -17,6 +17,8 @@ async def release_orphans(key: Key, cluster: Cluster, store: Store) -> None:
 
 async def _is_gone(cluster: Cluster, namespace: str, run_uid: str, name: str) -> bool:
     """Whether the API server, asked now, has no run of this name and UID."""
+    if not name:
+        return True  # `kubectl delete --cascade=orphan` took the owner away
     try:
         found = await cluster.get(RUNS, namespace, name)
     except ApiError as error:

@@ -19,10 +19,13 @@ from agentruns.core.actions import (
 )
 from agentruns.core.digests import digest
 from agentruns.core.model import rfc3339
-from agentruns.core.naming import FINALIZER_RESULT, GATE_RECORDED
+from agentruns.core.naming import DENY_ALL_POLICY, FINALIZER_RESULT, GATE_RECORDED
 from agentruns.core.observed import Refusal
 from agentruns.core.resources import AgentRun
 from agentruns.store import Store
+
+_AUTHORED = ("Pod", "ControllerRevision", "NetworkPolicy", "ConfigMap")
+"""Kinds whose content comes from people and tools, so that a refusal is about what they wrote."""
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +72,7 @@ class Performer:
                 return await self._adopt(manifest)
             if error.status == 403 and "exceeded quota" in error.message:
                 return Refusal(error.message, for_now=True)
-            if error.status in (403, 422) and manifest["kind"] in ("Pod", "ControllerRevision"):
+            if error.status in (403, 413, 422) and manifest["kind"] in _AUTHORED:
                 return Refusal(error.message, for_now=False)
             raise
         self._take(created)
@@ -82,9 +85,13 @@ class Performer:
         try:
             found = await self._cluster.get(resource, self._namespace, name)
         except ApiError as error:
+            if error.status != 404:
+                raise
             raise StaleError(f"{manifest['kind']} {name} was there and is gone") from error
         if "data" in manifest and digest(found.get("data")) != digest(manifest["data"]):
             return Refusal(f"a {manifest['kind']} {name} with other content is there; delete it", for_now=False)
+        if name == DENY_ALL_POLICY and found.get("spec") != manifest["spec"]:
+            return Refusal(f"a NetworkPolicy {name} that is not this operator's is there; delete it", for_now=True)
         if manifest["kind"] == "Pod" and not _owned_by(found, self._run):
             return Refusal(f"a pod {name} of another owner is there; delete it", for_now=True)
         self._take(found)
@@ -106,10 +113,18 @@ class Performer:
         try:
             settled = await self._cluster.patch_status(APPROVALS, self._namespace, action.name, operations)
         except ApiError as error:
-            if error.status == 404:
-                self._store.forget(action.uid)
+            await self._look_at_approval(action)
             raise _stale_or(error) from error
         self._store.take("Approval", settled)
+
+    async def _look_at_approval(self, action: SettleApproval) -> None:
+        """Takes in an Approval as it is now, or that it is gone."""
+        try:
+            self._store.take("Approval", await self._cluster.get(APPROVALS, self._namespace, action.name))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            self._store.forget(action.uid)
 
     async def _patch_pod(self, name: str, uid: str, operations: list[dict[str, Any]]) -> None:
         """Patches the pod of this UID and no other. A patch that does not apply any more was done before."""
@@ -145,7 +160,9 @@ class Performer:
 
     async def _release(self, action: ReleasePod) -> None:
         pod = self._store.pods(self._run.metadata.uid).get(action.uid)
-        place = pod.finalizers.index(FINALIZER_RESULT) if pod else 0
+        if pod is None or not pod.held:
+            return
+        place = pod.finalizers.index(FINALIZER_RESULT)
         await self._patch_pod(
             action.pod,
             action.uid,

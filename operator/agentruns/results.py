@@ -63,8 +63,7 @@ async def final_result(cluster: Cluster, namespace: str, pod: PodSeen) -> ToolRe
             if result := reader.feed(b"\n", utc_now()):
                 return result
     except ApiError as error:
-        if error.status not in (400, 404):
-            raise
+        log.info("the log of pod %s cannot be read: %s", pod.uid, error)
         complete = False
     message = pod.end.message if pod.end else ""
     return from_termination(message, pod.uid, complete=complete, now=utc_now())

@@ -1,13 +1,23 @@
 """The latest seen objects, trimmed, by run. It never goes back in time and takes the answers of our own writes."""
 
+import json
+import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from agentruns.core.kubelet import pod_seen
 from agentruns.core.naming import LABEL_RUN_UID
 from agentruns.core.observed import PodSeen, ToolResult
-from agentruns.core.resources import AgentRun, Approval, Tool, ToolSpec
+from agentruns.core.resources import AgentRun, Approval, OversizedRun, Tool, ToolSpec
+
+MAX_SPEC: Final = 524_288
+"""Bytes of a run's spec; a larger one is refused as a whole."""
+
+_GRAVES: Final = 20_000
+
+log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 Body = dict[str, Any]
@@ -31,6 +41,7 @@ class Store:
     def __init__(self, changed: Callable[[Key], None], tool_changed: Callable[[Key], None]) -> None:
         self._changed, self._tool_changed = changed, tool_changed
         self._known: dict[str, _Known] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
         self.runs: dict[Key, AgentRun] = {}
         self._keys: dict[str, Key] = {}
         self.tools: dict[Key, Tool] = {}
@@ -49,16 +60,21 @@ class Store:
         known = self._known.get(uid)
         if known is not None and (version < known.version or (version == known.version and not gone)):
             return
+        if uid in self._gone:
+            return  # an event from before its end, told late
+        self._put(kind, body, gone=gone)
         if gone:
-            self._known.pop(uid, None)
+            self._bury(uid)
         else:
             self._known[uid] = _Known(kind, metadata["namespace"], version, _place(kind, body))
-        self._put(kind, body, gone=gone)
 
     def take_list(self, kind: str, namespace: str | None, items: list[Body], version: int) -> None:
         """Everything there is of a kind; what was known of it before, and is not there, is gone."""
         for body in items:
-            self.take(kind, body)
+            try:
+                self.take(kind, body)
+            except (ValueError, KeyError, TypeError) as error:  # one that cannot be read must not hide the others
+                log.error("cannot read %s %s: %s", kind, body["metadata"]["uid"], error)
         listed = {body["metadata"]["uid"] for body in items}
         vanished = [
             uid
@@ -73,9 +89,17 @@ class Store:
 
     def forget(self, uid: str) -> None:
         """The API server, asked now, has no such object any more."""
-        known = self._known.pop(uid, None)
+        known = self._known.get(uid)
         if known is not None:
             self._put(known.kind, known.body, gone=True)
+            self._bury(uid)
+
+    def _bury(self, uid: str) -> None:
+        """Remembers for a while that this object is gone: nothing comes back under its UID."""
+        self._known.pop(uid, None)
+        self._gone[uid] = None
+        if len(self._gone) > _GRAVES:
+            self._gone.popitem(last=False)
 
     def take_revision(self, namespace: str, name: str) -> None:
         """A pinned Tool is known to be stored."""
@@ -107,9 +131,9 @@ class Store:
     def _put_run(self, body: Body, *, gone: bool) -> None:
         key, uid = _key(body), body["metadata"]["uid"]
         if not gone:
-            self.runs[key] = AgentRun.model_validate(body)
+            self.runs[key] = _run(body)
             self._keys[uid] = key
-        elif self._keys.pop(uid, None) and self.runs[key].metadata.uid == uid:
+        elif self._keys.pop(uid, None) and (known := self.runs.get(key)) and known.metadata.uid == uid:
             del self.runs[key]
         self._changed(key)
 
@@ -184,6 +208,15 @@ def _set(table: dict[str, dict[str, T]], outer: str, inner: str, value: T | None
         row[inner] = value
     if not row:
         del table[outer]
+
+
+def _run(body: Body) -> AgentRun:
+    """A run as it is kept: of a huge one only its size, since a parsed megabyte of JSON can take thirty of memory."""
+    size = len(json.dumps(body.get("spec") or {}))
+    if size <= MAX_SPEC:
+        return AgentRun.model_validate(body)
+    spec = {"steps": [], "desiredState": body["spec"].get("desiredState", "Running")}
+    return OversizedRun.model_validate({**body, "spec": spec, "size": size})
 
 
 def _place(kind: str, body: Body) -> Body:
