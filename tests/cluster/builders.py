@@ -11,7 +11,7 @@ from typing import Protocol
 from tests.cluster.console import Command, output, run_long
 from tests.cluster.places import CLUSTER, LOGS
 
-_DOCKER_BASE = "docker.io/library/python:3.13-slim"
+_DOCKER_BASE = "docker.io/library/python:3.11-slim"
 _DEBIAN = "bookworm"
 _DEBIAN_BASE = f"docker.io/agentruns/base:{_DEBIAN}"
 _DEBIAN_PACKAGES = "python3,ca-certificates"
