@@ -161,8 +161,9 @@ class Space:
 
     def question(self, run: str) -> Body:
         """The Approval that a run waits for, once nothing else of it can go on."""
-        waiting = self.reached(run, "AwaitingApproval")["waitingFor"]
-        return until(lambda: self.find("approvals", waiting[0]["name"]), "the Approval that is waited for is there")
+        self.reached(run, "AwaitingApproval")
+        [waiting, *_] = until(lambda: self.status(run).get("waitingFor"), "it says which Approval it waits for")
+        return until(lambda: self.find("approvals", waiting["name"]), "the Approval that is waited for is there")
 
     def decide(self, approval: Body, verdict: str, **decision: Any) -> Answer:
         """The answer to the approver's decision."""
