@@ -64,6 +64,5 @@ class Metadata(Model):
     creation_timestamp: Timestamp
     deletion_timestamp: Timestamp | None = None
     labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
     finalizers: tuple[str, ...] = ()
     owner_references: tuple[OwnerReference, ...] = ()
