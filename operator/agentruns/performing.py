@@ -72,6 +72,8 @@ class Performer:
                 return await self._adopt(manifest)
             if error.status == 403 and "exceeded quota" in error.message:
                 return Refusal(error.message, for_now=True)
+            if _not_the_authors(error):
+                raise
             if error.status in (403, 413, 422) and manifest["kind"] in _AUTHORED:
                 return Refusal(error.message, for_now=False)
             raise
@@ -200,6 +202,17 @@ _GATE_OFF = [
     {"op": "test", "path": "/spec/schedulingGates/0/name", "value": GATE_RECORDED},
     {"op": "remove", "path": "/spec/schedulingGates"},
 ]
+
+
+def _not_the_authors(error: ApiError) -> bool:
+    """Whether a refusal says nothing about the object: our rights, or a namespace that is just being made or ended."""
+    ours = (
+        "cannot create resource",
+        'serviceaccount "default" not found',
+        "being terminated",
+        "status unknown for quota",
+    )
+    return error.status == 403 and any(it in error.message for it in ours)
 
 
 def _stale_or(error: ApiError) -> Exception:
