@@ -24,6 +24,10 @@ _GROUPS = {
 }
 
 
+_SECONDS = 30.0
+"""For one request: a cluster that goes away ends the tests, and does not hang them."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the API server said."""
@@ -81,7 +85,8 @@ class Account:
         url = f"{self.api.configuration.host}/{path}?{urlencode((query or {}) | dry_run)}"
         headers = {"Content-Type": kind, "Accept": "application/json"} | self.headers
         text = None if body is None else json.dumps(body)
-        response = self.api.rest_client.pool_manager.request(method, url, headers=headers, body=text)
+        pool = self.api.rest_client.pool_manager
+        response = pool.request(method, url, headers=headers, body=text, timeout=_SECONDS)
         return Answer(response.status, _parsed(response.data))
 
 
