@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from tests.integration.accounts import Body
-from tests.space import ECHO, Space, step, steps_of
+from tests.space import ECHO, Space, kubectl, step, steps_of
 from tests.waiting import until
 
 SLEEP = "import time; time.sleep(600)"
@@ -125,3 +125,11 @@ def test_a_run_made_anew_under_the_same_name_starts_afresh(tools: Space) -> None
     labels = {it["metadata"]["uid"]: it["metadata"]["labels"]["agentrun.dev/run-uid"] for it in tools.all("pods")}
     assert second["metadata"]["uid"] != first["metadata"]["uid"]
     assert {labels[it["podUID"]] for it in status["steps"]} == {second["metadata"]["uid"]}
+
+
+def test_a_namespace_goes_though_a_step_in_it_is_in_doubt(space: Space) -> None:
+    """Its pods go first, and everything else waits for that."""
+    space.tool("doubtful", "exit(3)", effect="NonIdempotent", approval="Never")
+    space.start("doubtful", step("first", "doubtful"))
+    assert space.question("doubtful")["spec"]["purpose"] == "InDoubt"
+    kubectl("delete", "namespace", space.name, "--timeout=60s")

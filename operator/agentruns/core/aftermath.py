@@ -14,6 +14,7 @@ from agentruns.core.resources import (
     AgentRun,
     ApprovalState,
     RunStatus,
+    StepState,
 )
 
 PATIENCE: Final = timedelta(seconds=30)
@@ -32,11 +33,17 @@ def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
     deleted = run.metadata.deletion_timestamp is not None
     holding = IN_FLIGHT_STATES if status.phase in FINAL_PHASES else HOLDING_STATES
     held = {record.pod_uid for record in status.steps if record.state in holding}
-    over = [pod for pod in seen.pods.values() if deleted or pod.uid not in held]
+    over = [pod for pod in seen.pods.values() if deleted or pod.uid not in held or _has_said_all(pod, status)]
     actions = [action for pod in over for action in _for_pod(pod, status, seen, deleted=deleted)]
     running = [pod for pod in over if pod.started_at and pod.end is None]
     wake_at = seen.now + (PATIENCE if deleted else GRACE) if running else None
     return Left(tuple(actions) + _unneeded_questions(status, seen), wake_at)
+
+
+def _has_said_all(pod: PodSeen, status: RunStatus) -> bool:
+    """Whether the pod of a step in doubt is being deleted and has ended: kept, it would keep its namespace for ever."""
+    in_doubt = status.step(pod.step).state is StepState.IN_DOUBT
+    return in_doubt and pod.deleting and pod.end is not None and pod.end.known
 
 
 def _for_pod(pod: PodSeen, status: RunStatus, seen: Observed, *, deleted: bool) -> list[Action]:
