@@ -2,7 +2,6 @@
 
 import copy
 import json
-import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -35,8 +34,6 @@ _PLURALS: Final = {
     "Pod": "pods",
     "Tool": "tools",
 }
-
-log = logging.getLogger(__name__)
 
 
 @dataclass

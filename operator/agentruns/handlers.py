@@ -1,7 +1,6 @@
 """kopf's events, turned into what is known and what is looked at next. The only module that knows kopf."""
 
 import asyncio
-import logging
 import os
 from dataclasses import replace
 from typing import Any, Final
@@ -15,8 +14,6 @@ WATCH_SECONDS: Final = 300
 CONNECT_SECONDS: Final = 10
 BACKOFFS: Final = (1, 1, 2, 3, 5, 8, *(10,) * 10_000)
 """Seconds between tries to reach the API server: an outage of a day ends nothing."""
-
-log = logging.getLogger(__name__)
 
 
 def register(registry: kopf.OperatorRegistry, store: Store) -> None:

@@ -1,6 +1,5 @@
 """Carries out what was decided. Every action survives being done twice; what the API server answers is taken in."""
 
-import logging
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -26,8 +25,6 @@ from agentruns.store import Store
 
 _AUTHORED = ("Pod", "ControllerRevision", "NetworkPolicy", "ConfigMap")
 """Kinds whose content comes from people and tools, so that a refusal is about what they wrote."""
-
-log = logging.getLogger(__name__)
 
 
 class StaleError(Exception):

@@ -1,7 +1,6 @@
 """One pass over one run: observe, decide, record, perform."""
 
 import asyncio
-import logging
 import random
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,8 +25,6 @@ from agentruns.store import Store
 MAX_ROUNDS: Final = 2000
 """Questions and preparations of one pass; a pass that needs more goes on in the next."""
 LOOK_AGAIN: Final = 0.0
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
