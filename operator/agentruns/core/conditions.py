@@ -21,7 +21,7 @@ def conditions(status: RunStatus, generation: int, now: datetime) -> tuple[Condi
     """The five conditions of a run with this phase and reason; times move only where a status changes."""
     final = status.phase in FINAL_PHASES
     succeeded: _Truth = "Unknown" if not final else "True" if status.phase is Phase.SUCCEEDED else "False"
-    asks = bool(status.waiting_for)
+    asks = any(it.kind == "Approval" for it in status.waiting_for)
     stalled = status.phase is Phase.FAILED or status.reason in STALLING
     facts: tuple[tuple[str, _Truth, str], ...] = (
         ("Finished", _truth(final), status.phase.value if final else "InProgress"),

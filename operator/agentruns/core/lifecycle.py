@@ -80,7 +80,7 @@ def _begin(run: AgentRun, seen: Observed) -> Decision:
         pins = pinned_tools(run, seen.tools)
         plan.check(run, seen.tools, seen)
     except MissingToolError as missing:
-        return _without_tool(run, str(missing), seen)
+        return _without_tool(run, missing, seen)
     except (Problem, NotCanonicalError) as problem:
         return _invalid(run, str(problem), seen)
     unsaved = [Create(pin.manifest) for pin in pins if pin.tool.revision not in seen.stored]
@@ -104,13 +104,13 @@ def _unpinned(run: AgentRun, refusal: Refusal, seen: Observed) -> Decision:
     return Decision(status, wake_at=seen.now + RETRY_REFUSED)
 
 
-def _without_tool(run: AgentRun, missing: str, seen: Observed) -> Decision:
+def _without_tool(run: AgentRun, missing: MissingToolError, seen: Observed) -> Decision:
     stalled = [it.last_transition_time for it in run.status.conditions if it.type == "Stalled"]
     since = stalled[0] if run.status.reason == "WaitingForTool" else seen.now
     if seen.now >= since + TOOL_PATIENCE:
         said = f"{missing}; it was waited for {TOOL_PATIENCE.total_seconds():.0f} s"
         return Decision(_final(run, run.status, Phase.FAILED, "ToolNotFound", said, seen))
-    status = _in(run, run.status, Phase.PENDING, "WaitingForTool", missing, seen)
+    status = _in(run, run.status, Phase.PENDING, "WaitingForTool", str(missing), seen, missing=missing.tool)
     return Decision(status, wake_at=since + TOOL_PATIENCE)
 
 
@@ -219,7 +219,9 @@ def _final(run: AgentRun, status: RunStatus, phase: Phase, reason: str, message:
     return _in(run, status.model_copy(update={"finished_at": seen.now}), phase, reason, message, seen)
 
 
-def _in(run: AgentRun, status: RunStatus, phase: Phase, reason: str, message: str, seen: Observed) -> RunStatus:
+def _in(
+    run: AgentRun, status: RunStatus, phase: Phase, reason: str, message: str, seen: Observed, *, missing: str = ""
+) -> RunStatus:
     """The status of a run that is in this phase now. The one place where a phase is set."""
     update = {"phase": phase, "reason": reason, "message": message}
-    return summarised(run, status.model_copy(update=update), seen.now)
+    return summarised(run, status.model_copy(update=update), seen.now, missing=missing)

@@ -10,7 +10,11 @@ from agentruns.core.resources import AgentRun, PinnedTool, ToolSpec
 
 
 class MissingToolError(LookupError):
-    """A run names a Tool that is not there; the message says which."""
+    """A run names a Tool that is not there."""
+
+    def __init__(self, tool: str, namespace: str) -> None:
+        super().__init__(f"there is no Tool {tool!r} in namespace {namespace}; apply it")
+        self.tool = tool
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ def pinned_tools(run: AgentRun, tools: Mapping[str, ToolSpec]) -> list[Pin]:
     """One pin for each Tool that the run names, in order of first use; MissingToolError if one is not there."""
     names = list(dict.fromkeys(step.tool for step in run.spec.steps))
     if missing := [name for name in names if name not in tools]:
-        raise MissingToolError(f"there is no Tool {missing[0]!r} in namespace {run.metadata.namespace}; apply it")
+        raise MissingToolError(missing[0], run.metadata.namespace)
     return [_pin(run.metadata.namespace, name, content_of(tools[name])) for name in names]
 
 

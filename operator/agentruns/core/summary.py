@@ -1,20 +1,35 @@
 """What `kubectl get` answers from where the steps stand: progress, what is waited for, active time, conditions."""
 
+import re
 from datetime import datetime
 from typing import Final
 
+from agentruns.core.attempts import NOT_STARTED
 from agentruns.core.conditions import conditions
 from agentruns.core.limits import active_time
-from agentruns.core.resources import FINAL_PHASES, FINAL_STATES, AgentRun, Phase, RunStatus, StepState, WaitingFor
+from agentruns.core.model import whole_seconds
+from agentruns.core.resources import (
+    FINAL_PHASES,
+    FINAL_STATES,
+    IN_FLIGHT_STATES,
+    AgentRun,
+    Phase,
+    RunStatus,
+    StepState,
+    StepStatus,
+    WaitingFor,
+)
 
+MESSAGE_LENGTH: Final = 2048
 _ACTIVE: Final = frozenset({Phase.PENDING, Phase.RUNNING})
 _ASKED: Final = frozenset({StepState.AWAITING_APPROVAL, StepState.IN_DOUBT})
-MESSAGE_LENGTH: Final = 2048
+_LISTED: Final = 10
+_QUOTA: Final = re.compile(r"exceeded quota: ([a-z0-9.-]+)")
 
 
-def summarised(run: AgentRun, status: RunStatus, now: datetime) -> RunStatus:
-    """The status with everything filled in that follows from its phase, its reason and its steps."""
-    waiting_for = _waiting_for(status)
+def summarised(run: AgentRun, status: RunStatus, now: datetime, *, missing: str = "") -> RunStatus:
+    """The status with all filled in that follows from phase, reason, steps, and the name of a Tool not there yet."""
+    waiting_for = _waiting_for(status, missing)
     over = sum(record.state in FINAL_STATES for record in status.steps)
     update = {
         "observed_generation": run.metadata.generation,
@@ -34,11 +49,27 @@ def observed(status: RunStatus, generation: int) -> RunStatus:
     return status.model_copy(update={"observed_generation": generation, "conditions": conditions_})
 
 
-def _waiting_for(status: RunStatus) -> tuple[WaitingFor, ...]:
+def _waiting_for(status: RunStatus, missing: str) -> tuple[WaitingFor, ...]:
+    """What a run waits for beyond its tools' own work: people first, since they need to be told."""
     if status.phase in FINAL_PHASES:
         return ()
-    asked = [it for it in status.steps if it.state in _ASKED and it.approval]
-    return tuple(WaitingFor(kind="Approval", name=it.approval, step=it.name) for it in asked[:10])
+    if missing:
+        return (WaitingFor(kind="Tool", name=missing),)
+    found = [it for record in status.steps if (it := _obstacle(record))]
+    return tuple(sorted(found, key=lambda it: it.kind != "Approval")[:_LISTED])
+
+
+def _obstacle(record: StepStatus) -> WaitingFor | None:
+    """What keeps a step from going on: a person, a pod that does not begin, a full quota, or a time to come."""
+    if record.state in _ASKED and record.approval:
+        return WaitingFor(kind="Approval", name=record.approval, step=record.name)
+    if record.state in IN_FLIGHT_STATES and record.reason == NOT_STARTED:
+        return WaitingFor(kind="Pod", name=record.pod, step=record.name)
+    if record.state is not StepState.WAITING or record.next_attempt_at is None:
+        return None
+    if full := _QUOTA.search(record.message):
+        return WaitingFor(kind="ResourceQuota", name=full[1], step=record.name)
+    return WaitingFor(kind="Time", name=whole_seconds(record.next_attempt_at), step=record.name)
 
 
 def _in_few_words(waiting_for: tuple[WaitingFor, ...]) -> str:
