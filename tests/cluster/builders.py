@@ -11,7 +11,9 @@ from typing import Protocol
 from tests.cluster.console import Command, output, run_long
 from tests.cluster.places import CLUSTER, LOGS
 
-_DOCKER_BASE = "docker.io/library/python:3.11-slim"
+# Of both bases, and so of the wheels that go onto them: another one would not find their compiled parts.
+PYTHON = "3.11"
+_DOCKER_BASE = f"docker.io/library/python:{PYTHON}-slim"
 _DEBIAN = "bookworm"
 _DEBIAN_BASE = f"docker.io/agentruns/base:{_DEBIAN}"
 _DEBIAN_PACKAGES = "python3,ca-certificates"
@@ -68,7 +70,7 @@ class Docker:
     """Builds with Docker, on Python's official image."""
 
     base: str = _DOCKER_BASE
-    python: str = "3.13"
+    python: str = PYTHON
 
     def build(self, name: str, context: Path, archive: Path) -> None:
         """Builds an image from a folder with a Containerfile, and writes it to a docker-archive file."""
@@ -94,7 +96,7 @@ class Buildah:
     """Builds with buildah, as root without any daemon, on Debian's Python."""
 
     base: str = f"{_DEBIAN}: {_DEBIAN_PACKAGES}"
-    python: str = "3.11"
+    python: str = PYTHON
 
     def build(self, name: str, context: Path, archive: Path) -> None:
         """Builds an image from a folder with a Containerfile, and writes it to a docker-archive file."""

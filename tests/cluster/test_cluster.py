@@ -24,6 +24,17 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "LOGS", tmp_path / "logs")
 
 
+@pytest.fixture
+def own_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file in which a `docker`, the only one on the path, writes what it was told, and does nothing else."""
+    docker, told = tmp_path / "docker", tmp_path / "told"
+    docker.write_text(f'#!/bin/sh\necho "$@" >>{told}\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setattr(builders, "LOGS", tmp_path / "logs")
+    return told
+
+
 class TestWhereAClusterComesFrom:
     def test_the_one_the_user_forces(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, module in (("kind", kind), ("local", local), ("existing", existing)):
@@ -132,6 +143,30 @@ class TestProcesses:
             with pytest.raises(ClusterError, match=rf"port {port} is taken(?s:.*)pid={os.getpid()}"):
                 processes.expect_free([port])
         processes.expect_free([port])
+
+
+class TestBuilders:
+    def test_docker_builds_on_the_python_that_the_wheels_are_for(self, tmp_path: Path, own_docker: Path) -> None:
+        docker = builders.Docker()
+        archive = tmp_path / "image.tar"
+        archive.with_suffix(".partial").touch()
+        docker.build("docker.io/agentruns/x:dev", tmp_path, archive)
+        assert f"BASE=docker.io/library/python:{docker.python}-slim" in own_docker.read_text().split()
+
+    def test_debian_brings_the_python_that_the_wheels_are_for(self) -> None:
+        debian = builders.Buildah()
+        assert (debian.base.partition(":")[0], debian.python) == ("bookworm", "3.11")
+
+    def test_the_operators_wheels_are_for_the_python_of_the_base(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+        monkeypatch.setattr("tests.cluster.toolchain.install_operator", lambda _, python: asked.append(python))
+        [operator] = [it for it in images.project_images() if it.name == "docker.io/agentruns/operator:dev"]
+        for builder in (builders.Docker(), builders.Buildah()):
+            operator.fill(tmp_path, builder)
+        assert asked == [builders.PYTHON, builders.PYTHON]
+        assert f"ARG BASE=docker.io/library/python:{builders.PYTHON}-slim\n" in operator.containerfile.read_text()
 
 
 class TestImages:
