@@ -22,9 +22,15 @@ app.kubernetes.io/name: agentruns
 app.kubernetes.io/component: operator
 {{- end }}
 
+{{/* The operator's image. */}}
 {{- define "agentruns.image" -}}
-{{ .Values.global.imageRegistry | default .Values.image.registry }}/{{ .Values.image.repository }}
-{{- with .Values.image.digest }}@{{ . }}{{ else }}:{{ .Values.image.tag }}{{ end }}
+{{- include "agentruns.imageOf" (dict "root" . "image" .Values.image) }}
+{{- end }}
+
+{{/* The name of an image: by digest if it has one. Takes root and image. */}}
+{{- define "agentruns.imageOf" -}}
+{{ .root.Values.global.imageRegistry | default .image.registry }}/{{ .image.repository }}
+{{- with .image.digest }}@{{ . }}{{ else }}:{{ .image.tag }}{{ end }}
 {{- end }}
 
 {{/* The security of every pod of this chart: what the Pod Security Standard `restricted` asks for, and a read-only root. */}}
