@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.integration.shop import KUBECONFIG, Shop, opened
+from tests.cluster.places import KUBECONFIG
+from tests.shop import Shop, opened
 from tests.space import Space, opened_space
 
 
@@ -15,7 +16,7 @@ from tests.space import Space, opened_space
 def shop() -> Iterator[Shop]:
     """A namespace with accounts and a run, on a cluster that has the chart installed."""
     if not KUBECONFIG.exists():
-        pytest.exit(f"no cluster at {KUBECONFIG}: run `make install`, or set AGENTRUN_TEST_KUBECONFIG", returncode=1)
+        pytest.exit(f"no cluster at {KUBECONFIG}: make install", returncode=1)
     with opened(f"shop-{uuid4().hex[:8]}") as shop:
         yield shop
 

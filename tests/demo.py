@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster import toolchain
-from tests.cluster.console import ClusterError, output, say, until
+from tests.cluster.console import ClusterError, output, say
 from tests.cluster.places import CHECKOUT, CLUSTER, KUBECONFIG
+from tests.waiting import until
 
 _NAMESPACE, _RUN = "refund-demo", "refund-4711"
 _ALICE = Path(__file__).with_name("alice.yaml")
@@ -54,7 +55,7 @@ def _decide(approval: dict[str, Any]) -> None:
     """Has Alice decide, with a token that can do nothing else."""
     _make_alice()
     approve = _patch(approval, "Approve")
-    until("alice may decide", lambda: _may(_ALICE_KUBECONFIG, approve), 30)
+    until(lambda: _may(_ALICE_KUBECONFIG, approve), "alice may decide", 30)
     say("an approver, as alice is here, answers with this command, or with Reject in it:")
     print(f"\n$ {_typed(approve, _ALICE_KUBECONFIG)}\n", flush=True)
     verdict = _verdict()

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from tests.cluster import toolchain
-from tests.cluster.places import LOADED
-from tests.integration.accounts import Account, Answer, Body
-from tests.integration.shop import KUBECONFIG, Shop
+from tests.accounts import Account, Answer, Body
+from tests.commands import kubectl
+from tests.images import sandbox_image
+from tests.shop import Shop
 from tests.waiting import until
 
 API = "agentrun.dev/v1alpha1"
-IMAGE = "docker.io/agentruns/sandbox-python:dev"
 FINAL = ("Succeeded", "Failed", "Cancelled")
 ECHO = "import sys; print(sys.stdin.read())"
 
@@ -35,24 +33,6 @@ def step(name: str, tool: str, **more: Any) -> Body:
 def steps_of(status: Body) -> dict[str, Body]:
     """The recorded steps by name."""
     return {it["name"]: it for it in status.get("steps", [])}
-
-
-def sandbox_image() -> str:
-    """The sandbox image that is loaded, by digest; on a cluster that was named, the one it can pull."""
-    loaded = json.loads(LOADED.read_text()) if LOADED.exists() else {}
-    return str(loaded.get(IMAGE, IMAGE))
-
-
-def kubectl_command(*args: str) -> list[str]:
-    """The command that calls kubectl on the cluster under test."""
-    return [str(toolchain.kubectl()), f"--kubeconfig={KUBECONFIG}", *args]
-
-
-def kubectl(*args: str, stdin: str = "") -> str:
-    """What kubectl prints, as a person at a terminal sees it; AssertionError with its complaint if it fails."""
-    done = subprocess.run(kubectl_command(*args), input=stdin, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @dataclass(frozen=True)

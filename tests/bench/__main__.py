@@ -1,13 +1,11 @@
 """Prints a Markdown table of figures: latency beside bare pods, writes per step, a thousand waiting runs."""
 
 import asyncio
-import json
 import os
 import secrets
 import statistics
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from agentruns.cluster import APPROVALS, MERGE_PATCH, PODS, RUNS, Cluster
@@ -17,18 +15,12 @@ from agentruns.core.resources import AgentRun, ToolSpec
 
 from tests.bench import manifests, process
 from tests.bench.api import Moments, writes_since
+from tests.cluster.places import AUDIT_LOG
+from tests.images import sandbox_image
 
-HERE = Path(__file__).parents[2]
-AUDIT = HERE / ".cluster" / "audit.log"
 WAITING = int(os.environ.get("BENCH_WAITING", "1000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "20"))
 STEPS = 5
-
-
-def image() -> str:
-    """The sandbox image that is loaded, by digest."""
-    images = json.loads((HERE / ".cluster" / "images.json").read_text())
-    return str(images["docker.io/agentruns/sandbox-python:dev"])
 
 
 async def bare_pods(cluster: Cluster, namespace: str) -> list[float]:
@@ -49,7 +41,7 @@ async def bare_pods(cluster: Cluster, namespace: str) -> list[float]:
 
 
 def _sandbox(namespace: str) -> dict[str, Any]:
-    spec = ToolSpec.model_validate(manifests.tool(namespace, image())["spec"])
+    spec = ToolSpec.model_validate(manifests.tool(namespace, sandbox_image())["spec"])
     metadata = {"name": "bare", "namespace": namespace, "uid": "u", "creationTimestamp": datetime.now(UTC)}
     run = AgentRun.model_validate({"metadata": metadata, "spec": manifests.run(namespace, "bare", 1)["spec"]})
     attempt = Attempt("s0", 1, 0, spec, "r", timedelta(minutes=5), {}, '{"args":{}}', "sha256:0", "key")
@@ -73,7 +65,7 @@ async def runs_of(cluster: Cluster, namespace: str, steps: int) -> list[float]:
 async def waiting_runs(cluster: Cluster, namespace: str) -> dict[str, float]:
     """What runs cost that wait for a person: how soon they wait, what they hold, how soon a decision is acted on."""
     loop = asyncio.get_running_loop()
-    await cluster.create(manifests.tool(namespace, image(), "Always", "asking"))
+    await cluster.create(manifests.tool(namespace, sandbox_image(), "Always", "asking"))
     phase = Moments(cluster, RUNS, namespace, lambda run: run.get("status", {}).get("phase", ""))
     gate = asyncio.Semaphore(50)
 
@@ -136,21 +128,21 @@ async def main() -> None:
     cluster = await Cluster.connect()
     space = f"bench-{secrets.token_hex(3)}"
     await cluster._call("POST", "/api/v1/namespaces", manifests.namespace(space))
-    await cluster.create(manifests.tool(space, image()))
+    await cluster.create(manifests.tool(space, sandbox_image()))
     print("| what | measured | how |\n| --- | --- | --- |")
     bare = await bare_pods(cluster, space)
     row("bare pod, created to its line read", spread(bare), f"{ROUNDS} in sequence, the same pod without the operator")
-    offset = AUDIT.stat().st_size if AUDIT.exists() else 0
+    offset = AUDIT_LOG.stat().st_size if AUDIT_LOG.exists() else 0
     one = await runs_of(cluster, space, 1)
     row("run of one step, created to Succeeded", spread(one), f"{ROUNDS} in sequence, seen on a watch")
     many = await runs_of(cluster, space, STEPS)
     each = (statistics.median(many) - statistics.median(one)) / (STEPS - 1)
     more = (each - statistics.median(bare)) * 1000
     row("each further step, over the bare pod", f"{more:+.0f} ms", f"runs of {STEPS} steps less runs of one")
-    if AUDIT.exists():
+    if AUDIT_LOG.exists():
         await asyncio.sleep(3)
         steps = ROUNDS * (STEPS + 1)
-        for what, count in sorted(writes_since(AUDIT, offset).items()):
+        for what, count in sorted(writes_since(AUDIT_LOG, offset).items()):
             row(f"writes of the operator: {what}", f"{count / steps:.2f} a step", f"audit log, {steps} steps")
     if WAITING:
         found = await waiting_runs(cluster, space)

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -54,15 +54,6 @@ def run_long(
             raise
     if running.returncode:
         raise ClusterError(f"`{_shown(command)}` failed; the end of {log}:\n{tail(log)}")
-
-
-def until(what: str, is_so: Callable[[], bool], seconds: float, why_not: Callable[[], str] = str) -> None:
-    """Returns once `is_so`; ClusterError with the reason if that takes longer than it may."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise ClusterError(f"{what}: not so after {seconds:.0f} s. {why_not()}".rstrip())
-        time.sleep(0.05)
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.cluster.console import ClusterError, Command, output, tail, until
+from tests.cluster.console import ClusterError, Command, output, tail
 from tests.cluster.places import LOGS, RUN
+from tests.waiting import until
 
 _RECORDS = RUN / "processes"
 _SECONDS_TO_END = 3.0
@@ -47,7 +48,7 @@ def wait_until(what: str, is_so: Callable[[], bool], seconds: float) -> None:
                 raise ClusterError(f"{name} has ended; the end of {log_of(name)}:\n{tail(log_of(name))}")
         return is_so()
 
-    until(what, is_so_and_all_live, seconds, why_not=lambda: f"The logs are in {LOGS}.")
+    until(is_so_and_all_live, f"{what}. The logs are in {LOGS}.", seconds)
 
 
 def stop_recorded() -> None:
@@ -71,7 +72,7 @@ def kill(pids: Iterable[int]) -> None:
     """Kills the processes, and returns when all are gone."""
     identities = {pid: _start_time(pid) for pid in pids}
     _signal(identities, signal.SIGKILL)
-    until("the cluster's processes have ended", lambda: not _remaining(identities), 10)
+    until(lambda: not _remaining(identities), "the cluster's processes have ended", 10)
 
 
 def by_argument(argument: str) -> set[int]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import builders, existing, images, kind, leftovers, local, processes, providers
-from tests.cluster.console import ClusterError, output, run_long, until
+from tests.cluster.console import ClusterError, output, run_long
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +112,7 @@ class TestProcesses:
         processes.start("stubborn", ["sh", "-c", f"trap '' TERM; touch {ready}; while :; do sleep 1; done"])
         pid = processes.recorded()["stubborn"]
         assert pid is not None
-        until("it ignores the signal", ready.exists, 10)
+        until(ready.exists, "it ignores the signal", 10)
         processes.stop_recorded()
         assert _is_gone(pid)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.shop import Shop
+from tests.shop import Shop
 from tests.space import Space, opened_space, step
 
 

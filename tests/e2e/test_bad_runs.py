@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.integration.accounts import Body
-from tests.space import ECHO, Space, kubectl, says, step
+from tests.accounts import Body
+from tests.commands import kubectl
+from tests.space import ECHO, Space, says, step
 
 DEEP = '{"a":' * 9_000 + "1" + "}" * 9_000
 LIST = list(range(10_000))

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.cluster.places import CHECKOUT
-from tests.space import IMAGE, Space, kubectl, steps_of
+from tests.commands import kubectl
+from tests.images import SANDBOX
+from tests.space import Space, steps_of
 
 EXAMPLES = CHECKOUT / "examples"
 
@@ -15,7 +17,7 @@ EXAMPLES = CHECKOUT / "examples"
 def applied(space: Space, example: str, changed: Callable[[str], str] = str) -> None:
     """Applies the files of an example in the order that `kubectl apply -f FOLDER/` takes."""
     for file in sorted((EXAMPLES / example).glob("*.yaml")):
-        text = file.read_text().replace(f"{example}-demo", space.name).replace(IMAGE, space.image)
+        text = file.read_text().replace(f"{example}-demo", space.name).replace(SANDBOX, space.image)
         kubectl("apply", "-f", "-", stdin=changed(text))
 
 

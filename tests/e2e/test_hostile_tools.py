@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.accounts import Body
+from tests.accounts import Body
 from tests.space import ECHO, Space, step, steps_of
 from tests.waiting import until
 

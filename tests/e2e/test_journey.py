@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.accounts import Body
-from tests.space import ECHO, Space, kubectl, says, step, steps_of
+from tests.accounts import Body
+from tests.commands import kubectl
+from tests.space import ECHO, Space, says, step, steps_of
 from tests.waiting import until
 
 LOOKUP = says({"lost": True, "total": "12.50", "note": "lost in \u202egizpieL"})

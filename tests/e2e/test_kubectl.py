@@ -7,10 +7,11 @@ import re
 
 import pytest
 
-from tests.space import ECHO, Space, kubectl, step
+from tests import installed
+from tests.commands import kubectl
+from tests.space import ECHO, Space, step
 from tests.waiting import until
 
-SYSTEM = "agentruns-system"
 METRICS = {
     "agentruns_runs",
     "agentruns_approvals_pending",
@@ -74,9 +75,7 @@ def test_whether_a_tool_is_ready_is_said(done: Space) -> None:
 
 @pytest.mark.usefixtures("done")
 def test_the_promised_metrics_are_served() -> None:
-    [pod] = kubectl("get", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator", "-o", "name").split()
-    name = pod.removeprefix("pod/")
-    metrics = kubectl("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{name}:8080/proxy/metrics")
+    metrics = installed.metrics()
     assert set(re.findall(r"^# TYPE (\S+)", metrics, re.MULTILINE)) >= METRICS
     assert re.search(r'^agentruns_runs\{phase="Succeeded"\} [1-9]', metrics, re.MULTILINE)
     assert "agentruns_policy_enforced 1.0" in metrics

@@ -6,8 +6,9 @@ from datetime import datetime
 
 import pytest
 
-from tests.integration.accounts import Body
-from tests.space import ECHO, Space, kubectl, step, steps_of
+from tests.accounts import Body
+from tests.commands import kubectl
+from tests.space import ECHO, Space, step, steps_of
 from tests.waiting import until
 
 SLEEP = "import time; time.sleep(600)"

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.integration.accounts import Body
+from tests.accounts import Body
 from tests.space import ECHO, Space, says, step, steps_of
 
 SLEEP = "import time; time.sleep(2); print('null')"

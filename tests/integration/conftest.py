@@ -6,26 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import installed
+from tests.commands import kubectl
 from tests.integration.operator_process import OperatorProcess
-from tests.integration.shop import SYSTEM, Shop
-from tests.space import kubectl
+from tests.shop import Shop
 from tests.waiting import until
-
-DEPLOYMENT = ("deployment/agentruns-operator", f"--namespace={SYSTEM}")
 
 
 @pytest.fixture(scope="module")
 def no_operator_in_the_cluster(shop: Shop) -> Iterator[None]:
     """The installed operator has gone, until the end of the module."""
     del shop  # which installs the chart, and so must be opened before
-    pods = ("get", "pods", f"--namespace={SYSTEM}", "--selector=app.kubernetes.io/component=operator", "--output=name")
-    kubectl("scale", *DEPLOYMENT, "--replicas=0")
+    kubectl("scale", *installed.DEPLOYMENT, "--replicas=0")
     try:
-        until(lambda: not kubectl(*pods), "the operator's pod is gone")
+        until(lambda: not installed.pod_names(), "the operator's pod is gone")
         yield
     finally:
-        kubectl("scale", *DEPLOYMENT, "--replicas=1")
-        kubectl("rollout", "status", *DEPLOYMENT, "--timeout=120s")
+        kubectl("scale", *installed.DEPLOYMENT, "--replicas=1")
+        installed.rolled_out()
 
 
 @pytest.fixture

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
-from tests.integration.shop import SYSTEM
-from tests.space import kubectl
+from tests.commands import kubectl
+from tests.installed import value_in
+from tests.release import SYSTEM
 from tests.waiting import until
 
 
@@ -44,10 +44,7 @@ class OperatorProcess:
 
     def metric(self, name: str) -> float:
         """The value of a metric without labels."""
-        text = _fetched(f"http://127.0.0.1:{self._metrics}/metrics")
-        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-        assert found, f"there is no metric {name}"
-        return float(found[1])
+        return value_in(_fetched(f"http://127.0.0.1:{self._metrics}/metrics"), name)
 
     def _is_ready(self) -> bool:
         assert self._process is not None

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.cluster.toolchain import helm
+from tests import release
+from tests.commands import helm, kubectl, tried_helm, tried_kubectl
+from tests.images import in_parts, sandbox_image
+from tests.release import CHART, RELEASE
 
-from .shop import CHART, KUBECONFIG
-
+DIGEST = f"sha256:{'0' * 64}"
 APIS = "--api-versions=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
-
-
-def kubectl(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = ["kubectl", f"--kubeconfig={KUBECONFIG}", *args]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -28,9 +24,9 @@ def namespace() -> Iterator[str]:
     name = f"chart-{uuid4().hex[:8]}"
     labels = {f"pod-security.kubernetes.io/{what}": "restricted" for what in ("enforce", "warn")}
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    assert kubectl("create", "-f", "-", stdin=json.dumps(body)).returncode == 0
+    kubectl("create", "-f", "-", stdin=json.dumps(body))
     # Without the account of its own, the pod of `helm test` would be refused by a dry run.
-    assert kubectl("create", "serviceaccount", "agentruns-test", "-n", name).returncode == 0
+    kubectl("create", "serviceaccount", "agentruns-test", "-n", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
 
@@ -45,25 +41,46 @@ def namespace() -> Iterator[str]:
 )
 def test_all_of_it_is_valid_and_no_reason_for_a_warning(namespace: str, values: dict[str, Any]) -> None:
     text = json.dumps(values).replace("HERE", namespace)
-    command = [str(helm()), "template", "agentruns", str(CHART), f"--namespace={namespace}", APIS, "--values=-"]
-    rendered = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
-    options = [
-        "--server-side",
-        "--force-conflicts",
-        "--field-manager=helm",
-        "--dry-run=server",
-        "--validate=strict",
-        "-f",
-        "-",
-    ]
-    done = kubectl("apply", "-n", namespace, *options, stdin=rendered)
+    rendered = helm("template", "agentruns", str(CHART), f"--namespace={namespace}", APIS, "--values=-", stdin=text)
+    server_side = ("--server-side", "--force-conflicts", "--field-manager=helm", "--dry-run=server")
+    done = tried_kubectl("apply", "-n", namespace, *server_side, "--validate=strict", "-f", "-", stdin=rendered)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.usefixtures("shop")
 def test_the_api_server_finds_no_mistake_in_a_policy() -> None:
     """It checks every expression against the schema of what it is about, and puts its doubts into the status."""
-    items = json.loads(kubectl("get", "validatingadmissionpolicies", "-o", "json").stdout)["items"]
+    items = json.loads(kubectl("get", "validatingadmissionpolicies", "-o", "json"))["items"]
     ours = {it["metadata"]["name"]: it["status"] for it in items if it["metadata"]["name"].endswith("agentrun.dev")}
     assert len(ours) == 11
     assert {name: status["typeChecking"] for name, status in ours.items() if status["typeChecking"]} == {}
+
+
+@pytest.mark.usefixtures("shop")
+def test_helm_test_by_tag_says_what_it_takes_as_do_the_notes() -> None:
+    with release.changed(tests={}):
+        tried = tried_helm("test", *RELEASE, "--logs", "--timeout=2m")
+        notes = helm("get", "notes", *RELEASE)
+    assert tried.returncode != 0
+    assert "spec.image must end in a digest" in tried.stdout
+    assert "set tests.image.digest=sha256:" in notes
+
+
+@pytest.mark.usefixtures("shop")
+def test_helm_test_runs_an_agentrun_with_an_image_by_digest() -> None:
+    """After the one that fails, since what a failed test leaves goes with the next one."""
+    with release.changed(tests={"image": in_parts(sandbox_image())}):
+        assert "Succeeded, Completed" in helm("test", *RELEASE, "--logs", "--timeout=2m")
+
+
+@pytest.mark.parametrize(
+    ("values", "image"),
+    [
+        ({}, "docker.io/agentruns/sandbox-python:dev"),
+        ({"tests": {"image": {"digest": DIGEST}}}, f"docker.io/agentruns/sandbox-python@{DIGEST}"),
+        ({"global": {"imageRegistry": "mirror.example"}}, "mirror.example/agentruns/sandbox-python:dev"),
+    ],
+)
+def test_helm_test_takes_its_image_from_where_it_is_said(values: dict[str, Any], image: str) -> None:
+    show = ("template", "agentruns", str(CHART), APIS, "--show-only=templates/tests/run.yaml", "--values=-")
+    assert f"--image={image}]" in helm(*show, stdin=json.dumps(values))

@@ -7,10 +7,7 @@ policies and its operator would answer as well.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -18,16 +15,16 @@ import yaml
 from kubernetes.client import ApiException, CoreV1Api, CustomObjectsApi, V1Namespace, V1ObjectMeta
 from kubernetes.config import new_client_from_config
 
-from tests.cluster.console import until
+from tests.cluster.places import CHECKOUT, KUBECONFIG
+from tests.commands import kubectl, tried_kubectl
 from tests.integration.manifests import ACCEPTED, BASE, REFUSED, UPDATE_ACCEPTED, UPDATE_REFUSED, Spec
+from tests.waiting import until
 
-ROOT = Path(__file__).parents[2]
-KUBECONFIG = Path(os.environ.get("AGENTRUN_TEST_KUBECONFIG") or ROOT / ".cluster" / "kubeconfig")
 GROUP = "crds.agentrun.test"
 VERSION = (GROUP, "v1alpha1")
 CRDS = {
     path.stem: yaml.safe_load(path.read_text().replace("agentrun.dev", GROUP))
-    for path in sorted((ROOT / "crds").glob("*.yaml"))
+    for path in sorted((CHECKOUT / "crds").glob("*.yaml"))
 }
 
 
@@ -35,10 +32,10 @@ CRDS = {
 def api() -> Iterator[CustomObjectsApi]:
     """A client of the cluster under test, on which the CRDs of this checkout are served."""
     if not KUBECONFIG.exists():
-        pytest.fail(f"no cluster at {KUBECONFIG}: run `make cluster`, or set AGENTRUN_TEST_KUBECONFIG")
+        pytest.fail(f"no cluster at {KUBECONFIG}: make cluster")
     crds = yaml.safe_dump_all(CRDS.values())
     kubectl("apply", "-f", "-", stdin=crds)
-    until("the CRDs of this checkout are served", is_served, seconds=30)
+    until(is_served, "the CRDs of this checkout are served", 30)
     yield CustomObjectsApi(new_client_from_config(str(KUBECONFIG)))  # type: ignore[no-untyped-call]
     kubectl("delete", "--wait=false", "-f", "-", stdin=crds)
 
@@ -52,18 +49,9 @@ def namespace(api: CustomObjectsApi) -> Iterator[str]:
     core.delete_namespace(created.metadata.name)
 
 
-def kubectl(*args: str, stdin: str = "") -> str:
-    """What kubectl prints, run on the cluster under test."""
-    command = ["kubectl", f"--kubeconfig={KUBECONFIG}", *args]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def is_served() -> bool:
     """Whether the API server publishes all three kinds as this checkout describes them."""
-    command = ["kubectl", f"--kubeconfig={KUBECONFIG}", "get", "--raw", f"/openapi/v3/apis/{'/'.join(VERSION)}"]
-    published = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    published = tried_kubectl("get", "--raw", f"/openapi/v3/apis/{'/'.join(VERSION)}").stdout
     return all(json.dumps(schema_of(plural)["description"]) in published for plural in CRDS)
 
 

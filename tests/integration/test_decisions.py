@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from .accounts import Body
-from .shop import ALICE, OPERATOR, Shop, agentrun, approval, secret, tool
+from tests.accounts import Body
+from tests.shop import ALICE, OPERATOR, Shop, agentrun, approval, secret, tool
 
 COLLECTOR = "system:serviceaccount:kube-system:generic-garbage-collector"
 OWNERLESS: Body = {"metadata": {"ownerReferences": None}}

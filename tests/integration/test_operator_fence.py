@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .shop import MANAGED, Shop, agentrun, managed, pod, sandbox
+from tests.shop import MANAGED, Shop, agentrun, managed, pod, sandbox
 
 TOKEN = {"serviceAccountToken": {"path": "token"}}
 SECURITY = "spec.containers.0.securityContext"

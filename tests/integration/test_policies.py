@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from .accounts import Account, Answer, Body
-from .shop import MANAGED, SERVICE_ACCOUNTS, Shop, agentrun, approval, managed, pod, sandbox, secret, tool
+from tests.accounts import Account, Answer, Body
+from tests.shop import MANAGED, SERVICE_ACCOUNTS, Shop, agentrun, approval, managed, pod, sandbox, secret, tool
 
 APPROVE: Body = {"spec": {"decision": {"verdict": "Approve"}}}
 ACCOUNTS = [*SERVICE_ACCOUNTS, "admin", "alice", "sandbox", "operator"]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.commands import kubectl, kubectl_command
 from tests.integration.operator_process import OperatorProcess
-from tests.space import ECHO, Space, kubectl, kubectl_command, says, step, steps_of
+from tests.space import ECHO, Space, says, step, steps_of
 from tests.waiting import until
 
 RUNS = ("red", "green", "blue")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,16 +15,13 @@ from agentruns.core.pods import Attempt, owner, sandbox_pod
 from agentruns.core.resources import AgentRun, ToolSpec
 from kubernetes.config import new_client_from_config
 
-from tests.cluster.toolchain import helm
+from tests import release
+from tests.accounts import Account, Body, person, service_account
+from tests.cluster.places import KUBECONFIG
+from tests.commands import kubectl
+from tests.release import SYSTEM
 from tests.waiting import until
 
-from .accounts import Account, Body, person, service_account
-
-ROOT = Path(__file__).parents[2]
-CHART = ROOT / "charts" / "agentruns"
-KUBECONFIG = Path(os.environ.get("AGENTRUN_TEST_KUBECONFIG") or ROOT / ".cluster" / "kubeconfig")
-SYSTEM = "agentruns-system"
-RELEASE = ("agentruns", f"--namespace={SYSTEM}", f"--kubeconfig={KUBECONFIG}")
 OPERATOR = f"system:serviceaccount:{SYSTEM}:agentruns-operator"
 ALICE = "alice@example.com"
 DIGEST = "sha256:" + "0" * 64
@@ -63,7 +57,7 @@ class Shop:
 def opened(namespace: str) -> Iterator[Shop]:
     """A shop in a new namespace, with the chart's policies in force; nothing of it is left."""
     admin = Account(new_client_from_config(str(KUBECONFIG)), {})  # type: ignore[no-untyped-call]
-    with chart(namespace), accounts(admin, namespace) as people:
+    with release.changed(**strict(namespace)), accounts(admin, namespace) as people:
         run = people["author"].create((namespace, "agentruns"), agentrun(), store=True)
         assert run.status == 201, run.message
         shop = Shop(namespace, people, run.body)
@@ -71,32 +65,17 @@ def opened(namespace: str) -> Iterator[Shop]:
         yield shop
 
 
-@contextmanager
-def chart(namespace: str) -> Iterator[None]:
-    """The chart installed as strict as it is by default, but that some of the shop may decide; later as it was."""
-    got = subprocess.run([helm(), "get", "values", *RELEASE, "--output=json"], capture_output=True, check=False)
-    before = (json.loads(got.stdout) or {}) if got.returncode == 0 else {}
-    install(before | {"tools": {}, "approvals": {"serviceAccounts": [f"{namespace}:{name}" for name in MAY_DECIDE]}})
-    try:
-        yield
-    finally:
-        install(before)
-
-
-def install(values: Body) -> None:
-    """Installs or upgrades the chart with these values and no others."""
-    options = ["--install", "--create-namespace", "--take-ownership", "--reset-values", "--values=-"]
-    command = [str(helm()), "upgrade", *RELEASE, str(CHART), *options]
-    subprocess.run(command, input=json.dumps(values), text=True, check=True)
+def strict(namespace: str) -> release.Values:
+    """What a shop sets in the chart: all as strict as it is by default, but that some of the shop may decide."""
+    return {"tools": {}, "approvals": {"serviceAccounts": [f"{namespace}:{name}" for name in MAY_DECIDE]}}
 
 
 @contextmanager
 def accounts(admin: Account, namespace: str) -> Iterator[dict[str, Account]]:
     """Everybody who is there, and their rights."""
-    text = (Path(__file__).parent / "shop.yaml").read_text().replace("SHOP", namespace)
-    kubectl = ["kubectl", f"--kubeconfig={KUBECONFIG}"]
+    text = Path(__file__).with_name("shop.yaml").read_text().replace("SHOP", namespace)
     try:
-        subprocess.run([*kubectl, "apply", "-f", "-"], input=text, text=True, check=True)
+        kubectl("apply", "-f", "-", stdin=text)
         until(lambda: admin.get(namespace, "serviceaccounts", "default").status == 200, "there is a default account")
         yield {
             **{name: service_account(admin.api, namespace, name) for name in SERVICE_ACCOUNTS},
@@ -108,8 +87,7 @@ def accounts(admin: Account, namespace: str) -> Iterator[dict[str, Account]]:
     finally:
         for it in admin.get(namespace, "pods").body["items"]:
             admin.patch((namespace, "pods", it["metadata"]["name"]), {"metadata": {"finalizers": None}}, store=True)
-        delete = [*kubectl, "delete", "--ignore-not-found", "--wait=false", "-f", "-"]
-        subprocess.run(delete, input=text, text=True, check=True)
+        kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=text)
 
 
 def enforced(shop: Shop) -> None:

@@ -1,0 +1,44 @@
+"""The chart's release on the cluster under test: installed with values, and changed for a while."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.cluster.places import CHECKOUT
+from tests.commands import helm, tried_helm
+
+CHART = CHECKOUT / "charts" / "agentruns"
+SYSTEM = "agentruns-system"
+RELEASE = ("agentruns", f"--namespace={SYSTEM}")
+
+Values = dict[str, Any]
+
+
+# Installs the chart or upgrades it, taking over what an uninstall keeps, and waits for the operator.
+_HOW = ("--install", "--create-namespace", "--take-ownership", "--reset-values", "--wait", "--timeout=3m")
+UPGRADE = ("upgrade", *RELEASE, str(CHART), *_HOW)
+
+
+def install(values: Values) -> None:
+    """Installs or upgrades the chart with these values and no others; returns once the operator is ready."""
+    helm(*UPGRADE, "--values=-", stdin=json.dumps(values))
+
+
+def values() -> Values:
+    """What is set in the release; nothing if there is none."""
+    got = tried_helm("get", "values", *RELEASE, "--output=json")
+    return (json.loads(got.stdout) or {}) if got.returncode == 0 else {}
+
+
+@contextmanager
+def changed(**change: Any) -> Iterator[None]:
+    """Some of the values replaced, and afterwards all as they were before."""
+    before = values()
+    try:
+        install(before | change)
+        yield
+    finally:
+        install(before)
