@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from agentruns.core.inputs import Attempt
 from agentruns.core.network import policies_for
 from agentruns.core.observed import SandboxSettings
-from agentruns.core.pods import Attempt, owner, sandbox_pod
-from agentruns.core.resources import AgentRun, ToolSpec
+from agentruns.core.pods import sandbox_pod
+from agentruns.core.resources import AgentRun, ToolSpec, owner
 from kubernetes.config import new_client_from_config
 
 from tests import release
@@ -99,6 +100,23 @@ def enforced(shop: Shop) -> None:
     until(lambda: operator.create(shop.at("approvals"), forged).refused, "a forged decision is refused")
     until(lambda: not approver.patch(asked, approve).refused, "who is listed may decide")
     until(lambda: toolowner.create(shop.at("tools"), tool(image="refund:1")).refused, "an image by tag is refused")
+
+
+@contextmanager
+def chart_changed(shop: Shop, **change: Any) -> Iterator[None]:
+    """Some of the chart's values replaced; afterwards it is as it was, and as strict."""
+    try:
+        with release.changed(**change):
+            yield
+    finally:
+        enforced(shop)
+
+
+def put_back(shop: Shop, values: release.Values) -> None:
+    """Installs the chart as it was, whatever became of it; its operator may have another account of the same name."""
+    release.install(values)
+    shop.accounts["operator"] = service_account(shop.accounts["admin"].api, SYSTEM, "agentruns-operator")
+    enforced(shop)
 
 
 def agentrun(**spec: Any) -> Body:

@@ -8,21 +8,26 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from agentruns import chores, handlers, logs, metrics, standing
+from agentruns import chores, handlers, logs, metrics
 from agentruns.announce import Announcer
 from agentruns.answers import Answers
 from agentruns.cluster import Cluster
+from agentruns.core.naming import Key
 from agentruns.health import Health
 from agentruns.listing import first_listing, keep_listing
 from agentruns.queue import Queue
 from agentruns.reconciler import App, reconcile
 from agentruns.results import Followers
 from agentruns.settings import Settings, own_namespace
+from agentruns.standing import describe
 from agentruns.store import Store
-from agentruns.tools import reconcile_tool
+from agentruns.tool_readiness import reconcile_tool
 
 RECURSION_LIMIT: Final = 50_000
 """The API server accepts JSON nested 10,000 deep; reading it must not end a watch. Anything deep is refused later."""
+
+TELL_FAILURES: Final = 3
+"""Failures of passes over a run, one after the other, that make an Event."""
 
 log = logging.getLogger(__name__)
 
@@ -64,19 +69,33 @@ async def _chore(arguments: argparse.Namespace) -> str:
 async def operate(settings: Settings) -> None:
     """Lists everything, then watches and works; a part that fails ends the whole, and the pod is started anew."""
     cluster = await Cluster.connect()
-    queue = Queue(lambda key: reconcile(key, app))
-    tool_queue = Queue(lambda key: reconcile_tool(key, cluster, store), workers=2)
+    queue = Queue(lambda key: reconcile(key, app), lambda *failed: _failed(app, *failed))
+    tool_queue = Queue(lambda key: reconcile_tool(key, cluster, store), _tool_failed, workers=2)
     store = Store(queue.add, tool_queue.add)
     announcer = Announcer(cluster, secrets.token_hex(4))
     followers = Followers(cluster, store)
     app = App(cluster, store, Answers(cluster, store, queue.add), followers, announcer, settings)
     health = Health(queue)
-    metrics.serve(settings.metrics_port, lambda: standing.snapshot(store))
+    describe(store, {"AgentRun": queue, "Tool": tool_queue})
+    metrics.serve(settings.metrics_port)
     await health.serve(settings.health_port)
     await first_listing(cluster, store, settings.watch_namespaces)
     health.listed = True
     log.info("listed %d runs; working", len(store.runs))
     await _work(app, [queue, tool_queue], settings)
+
+
+def _failed(app: App, key: Key, times: int, error: Exception) -> None:
+    """Counts a failed pass over a run; people are told once it is no passing trouble."""
+    metrics.PASS_ERRORS.labels("AgentRun").inc()
+    run = app.store.runs.get(key)
+    if times == TELL_FAILURES and run is not None:
+        app.announcer.warn(run, error)
+
+
+def _tool_failed(key: Key, times: int, error: Exception) -> None:
+    del key, times, error
+    metrics.PASS_ERRORS.labels("Tool").inc()
 
 
 async def _work(app: App, queues: list[Queue], settings: Settings) -> None:
@@ -87,7 +106,7 @@ async def _work(app: App, queues: list[Queue], settings: Settings) -> None:
         *(asyncio.create_task(queue.run(), name="working") for queue in queues),
         asyncio.create_task(app.announcer.run(), name="announcing"),
         asyncio.create_task(keep_listing(app.cluster, app.store, namespaces), name="listing"),
-        asyncio.create_task(app.answers.keep_proving(own_namespace()), name="proving"),
+        asyncio.create_task(app.answers.proof.keep_trying(namespaces or (own_namespace(),)), name="proving"),
     ]
     done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
     stop.set()
@@ -96,6 +115,7 @@ async def _work(app: App, queues: list[Queue], settings: Settings) -> None:
         part.cancel()
     await asyncio.gather(*parts, return_exceptions=True)
     await app.followers.close()
+    await app.answers.close()
     await app.cluster.close()
     for part in done:
         part.result()

@@ -63,6 +63,12 @@ class Announcer:
             self._offer(run, it)
         _count(before, after)
 
+    def warn(self, run: AgentRun, error: Exception) -> None:
+        """Tells that passes over a run fail; what the error says may quote arguments and stays in the log."""
+        kind = f"{error.status} {error.reason}" if isinstance(error, ApiError) else type(error).__name__
+        words = f"the operator cannot go on with this run for now and keeps trying: {kind}; its log says more"
+        self._offer(run, Told("PassesFail", words, warning=True))
+
     def _offer(self, run: AgentRun, told: Told) -> None:
         self._count += 1
         try:
@@ -76,7 +82,7 @@ class Announcer:
             event = await self._events.get()
             try:
                 await self._cluster.create(event)
-            except (ApiError, OSError, TimeoutError) as error:
+            except ApiError as error:
                 log.debug("an Event was not written: %s", error)
 
 

@@ -5,7 +5,8 @@ import secrets
 from typing import Any, Final
 
 from agentruns.cluster import PODS, RUNS, TOOLS, ApiError, Cluster
-from agentruns.core.naming import API_VERSION, FINALIZER_RESULT, LABEL_RUN_UID
+from agentruns.core.naming import API_VERSION, FINALIZER_RESULT
+from agentruns.core.patches import finalizer_off
 from agentruns.core.resources import AgentRun
 
 SELF_TEST_SECONDS: Final = 120.0
@@ -16,20 +17,19 @@ async def release_finalizers(cluster: Cluster, namespaces: list[str]) -> int:
     freed = 0
     places: list[str | None] = [*namespaces] or [None]
     for namespace in places:
-        listed = await cluster.list_all(PODS, namespace, LABEL_RUN_UID)
-        for pod in listed["items"]:
-            freed += await _free(cluster, pod["metadata"])
+        async for pods, _ in cluster.pages(PODS, namespace):
+            for pod in pods:
+                freed += await _free(cluster, pod["metadata"])
     return freed
 
 
 async def _free(cluster: Cluster, metadata: dict[str, Any]) -> bool:
-    finalizers = metadata.get("finalizers") or []
+    finalizers = tuple(metadata.get("finalizers") or ())
     if FINALIZER_RESULT not in finalizers:
         return False
-    place = f"/metadata/finalizers/{finalizers.index(FINALIZER_RESULT)}"
-    operations = [{"op": "test", "path": place, "value": FINALIZER_RESULT}, {"op": "remove", "path": place}]
+    patch = finalizer_off(metadata["uid"], finalizers)
     try:
-        await cluster.patch(PODS, metadata["namespace"], metadata["name"], operations)
+        await cluster.patch(PODS, metadata["namespace"], metadata["name"], patch)
     except ApiError as error:
         if error.status != 404:
             raise

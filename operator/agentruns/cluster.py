@@ -12,66 +12,79 @@ from urllib.parse import urlencode
 import aiohttp  # the client's own transport: its kinds of time-out and error are not wrapped
 from kubernetes.aio import client, config
 
-from agentruns.core.naming import API_VERSION, LABEL_RUN_UID
+from agentruns.core.model import Metadata, Status
+from agentruns.core.naming import API_VERSION, LABEL_MANAGED_BY, LABEL_RUN_UID, MANAGER
+from agentruns.core.patches import Patch
 
 Body = dict[str, Any]
-JSON_PATCH: Final = "application/json-patch+json"
-MERGE_PATCH: Final = "application/merge-patch+json"
 TIMEOUT: Final = 20.0
 """Seconds for one request; following a log takes as long as it takes."""
 LOG_TIMEOUT: Final = 60.0
 """Seconds for reading the log of a pod that has ended."""
 CONNECTIONS: Final = 16
 """Connections for requests, each of which is answered in milliseconds."""
-
-_PLURALS: Final = {
-    "AgentRun": "agentruns",
-    "Approval": "approvals",
-    "ConfigMap": "configmaps",
-    "ControllerRevision": "controllerrevisions",
-    "Event": "events",
-    "NetworkPolicy": "networkpolicies",
-    "Pod": "pods",
-    "Tool": "tools",
-}
+PAGE: Final = 250
+"""Objects of one answer to a listing."""
+_JSON: Final = "application/json"
+_JSON_PATCH: Final = "application/json-patch+json"
+_NOT_ABOUT_THE_OBJECT: Final = (
+    "cannot create resource",
+    'serviceaccount "default" not found',
+    "being terminated",
+    "status unknown for quota",
+)
 
 
 @dataclass
 class ApiError(Exception):
-    """The API server's answer to a request that it did not carry out."""
+    """The API server's answer to a request that it did not carry out; status 0 is no answer at all."""
 
     status: int
     reason: str
     message: str
-    retry_after: float | None = None
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason}: {self.message}"
 
+    @property
+    def is_not_about_the_object(self) -> bool:
+        """Whether a refusal is about our rights, or about a namespace that is just being made or ended."""
+        return self.status == 403 and any(it in self.message for it in _NOT_ABOUT_THE_OBJECT)
+
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind in an API group and, through `path`, where its objects live."""
+    """A kind in an API group, which objects of it concern this operator, and where they live."""
 
     api_version: str
     kind: str
+    plural: str
+    selector: str = ""
 
     def path(self, namespace: str | None, name: str = "", subresource: str = "") -> str:
         """The path of an object, of its subresource, or of the collection if no name is given."""
         root = f"/api/{self.api_version}" if "/" not in self.api_version else f"/apis/{self.api_version}"
         space = f"/namespaces/{namespace}" if namespace else ""
-        parts = [part for part in (_PLURALS[self.kind], name, subresource) if part]
-        return f"{root}{space}/{'/'.join(parts)}"
+        return f"{root}{space}/{'/'.join(part for part in (self.plural, name, subresource) if part)}"
 
 
-RUNS: Final = Resource(API_VERSION, "AgentRun")
-TOOLS: Final = Resource(API_VERSION, "Tool")
-APPROVALS: Final = Resource(API_VERSION, "Approval")
-PODS: Final = Resource("v1", "Pod")
-CONFIG_MAPS: Final = Resource("v1", "ConfigMap")
-EVENTS: Final = Resource("v1", "Event")
-REVISIONS: Final = Resource("apps/v1", "ControllerRevision")
-POLICIES: Final = Resource("networking.k8s.io/v1", "NetworkPolicy")
+_OURS: Final = f"{LABEL_MANAGED_BY}={MANAGER}"
+RUNS: Final = Resource(API_VERSION, "AgentRun", "agentruns")
+TOOLS: Final = Resource(API_VERSION, "Tool", "tools")
+APPROVALS: Final = Resource(API_VERSION, "Approval", "approvals")
+PODS: Final = Resource("v1", "Pod", "pods", LABEL_RUN_UID)
+POLICIES: Final = Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", _OURS)
+REVISIONS: Final = Resource("apps/v1", "ControllerRevision", "controllerrevisions", _OURS)
+CONFIG_MAPS: Final = Resource("v1", "ConfigMap", "configmaps")
+EVENTS: Final = Resource("v1", "Event", "events")
+WATCHED: Final = (TOOLS, POLICIES, REVISIONS, PODS, APPROVALS, RUNS)
+"""What is kept in the store; runs come last, so that all that belongs to one is known before it."""
+_BY_KIND: Final = {it.kind: it for it in (*WATCHED, CONFIG_MAPS, EVENTS)}
+
+
+def resource_of(manifest: Body) -> Resource:
+    """The resource that a manifest is an object of."""
+    return _BY_KIND[manifest["kind"]]
 
 
 class Cluster:
@@ -105,30 +118,39 @@ class Cluster:
         """The object as the API server has it now."""
         return await self._call("GET", resource.path(namespace, name))
 
-    async def list_all(self, resource: Resource, namespace: str | None = None, selector: str = "") -> Body:
-        """The list of objects, everywhere or in a namespace."""
-        query = {"labelSelector": selector} if selector else {}
-        return await self._call("GET", resource.path(namespace), query=query)
+    async def pages(self, resource: Resource, namespace: str | None = None) -> AsyncIterator[tuple[list[Body], int]]:
+        """Page by page, all objects of a resource that concern this operator, and the version of the whole list."""
+        query = {"limit": PAGE} | ({"labelSelector": resource.selector} if resource.selector else {})
+        while True:
+            page = await self._call("GET", resource.path(namespace), query=query)
+            yield page["items"], int(page["metadata"]["resourceVersion"])
+            if not page["metadata"].get("continue"):
+                return
+            query["continue"] = page["metadata"]["continue"]
 
     async def create(self, manifest: Body, *, dry_run: bool = False) -> Body:
         """The object as it was created, or as it would have been."""
-        resource = Resource(manifest["apiVersion"], manifest["kind"])
         query = {"dryRun": "All"} if dry_run else {}
-        path = resource.path(manifest["metadata"]["namespace"])
-        return await self._call("POST", path, manifest, query=query)
+        return await self._call("POST", resource_of(manifest).path(manifest["metadata"]["namespace"]), manifest, query)
 
-    async def put_status(self, resource: Resource, body: Body) -> Body:
-        """The object with a new status; 409 unless its resource version is still the one in the body."""
-        metadata = body["metadata"]
-        return await self._call("PUT", resource.path(metadata["namespace"], metadata["name"], "status"), body)
+    async def put_status(self, resource: Resource, metadata: Metadata, status: Status) -> Body:
+        """The object with a new status; 409 unless it is still the one, and the version, that the metadata names."""
+        identity = {
+            "name": metadata.name,
+            "namespace": metadata.namespace,
+            "uid": metadata.uid,
+            "resourceVersion": metadata.resource_version,
+        }
+        body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": identity, "spec": {}}
+        path = resource.path(metadata.namespace, metadata.name, "status")
+        return await self._call("PUT", path, body | {"status": status.body()})
 
-    async def patch(self, resource: Resource, namespace: str, name: str, operations: list[Body]) -> Body:
+    async def patch(
+        self, resource: Resource, namespace: str, name: str, operations: Patch, subresource: str = ""
+    ) -> Body:
         """The object after a JSON patch, whose `test` operations are its conditions."""
-        return await self._call("PATCH", resource.path(namespace, name), operations, content_type=JSON_PATCH)
-
-    async def patch_status(self, resource: Resource, namespace: str, name: str, operations: list[Body]) -> Body:
-        """The object after a JSON patch of its status."""
-        return await self._call("PATCH", resource.path(namespace, name, "status"), operations, content_type=JSON_PATCH)
+        path = resource.path(namespace, name, subresource)
+        return await self._call("PATCH", path, operations, content_type=_JSON_PATCH)
 
     async def delete(self, resource: Resource, namespace: str, name: str, preconditions: Body) -> Body:
         """The object as it is after its deletion was asked for; 409 if the preconditions do not hold."""
@@ -138,7 +160,7 @@ class Cluster:
     async def delete_pods(self, namespace: str, run_uid: str) -> None:
         """Deletes all pods of a run in one call."""
         query = {"labelSelector": f"{LABEL_RUN_UID}={run_uid}"}
-        await self._call("DELETE", PODS.path(namespace), {"propagationPolicy": "Background"}, query=query)
+        await self._call("DELETE", PODS.path(namespace), {"propagationPolicy": "Background"}, query)
 
     @asynccontextmanager
     async def pod_log(self, namespace: str, name: str, container: str, *, follow: bool) -> AsyncIterator[Any]:
@@ -152,9 +174,9 @@ class Cluster:
             response.close()
 
     async def _call(
-        self, method: str, path: str, body: Any = None, *, query: Body | None = None, content_type: str = ""
+        self, method: str, path: str, body: Any = None, query: Body | None = None, *, content_type: str = _JSON
     ) -> Body:
-        response = await self._request(method, path, body, query=query, content_type=content_type, timeout=TIMEOUT)
+        response = await self._request(method, path, body, query, content_type=content_type, timeout=TIMEOUT)
         with _reached():
             return dict(json.loads(await response.read()))
 
@@ -163,19 +185,18 @@ class Cluster:
         method: str,
         path: str,
         body: Any = None,
-        *,
         query: Body | None = None,
-        content_type: str = "",
+        *,
+        content_type: str = _JSON,
         timeout: float | None,
     ) -> Any:
-        headers = {"Accept": "application/json", "Content-Type": content_type or "application/json"}
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        headers = {"Accept": _JSON, "Content-Type": content_type}
         url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
         api = self._api if timeout else self._streams
+        limits = aiohttp.ClientTimeout(total=timeout, connect=10)
         with _reached():
-            answer = await api.rest_client.request(
-                method, url, headers=headers, body=body, _request_timeout=_timeout(timeout)
-            )
+            await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            answer = await api.rest_client.request(method, url, headers=headers, body=body, _request_timeout=limits)
         if answer.status >= 400:
             raise await _error(answer.response)
         return answer.response
@@ -190,20 +211,12 @@ def _reached() -> Iterator[None]:
         raise ApiError(0, "Unreachable", f"the API server did not answer: {error or type(error).__name__}") from error
 
 
-def _timeout(seconds: float | None) -> Any:
-    return aiohttp.ClientTimeout(total=seconds, connect=10, sock_read=None if seconds is None else seconds)
-
-
 async def _error(response: Any) -> ApiError:
-    text = await response.text()
+    with _reached():
+        text = await response.text()
     try:
         status = json.loads(text)
     except ValueError:
         status = {}
-    retry_after = response.headers.get("Retry-After", "")
-    return ApiError(
-        response.status,
-        str(status.get("reason") or response.reason),
-        str(status.get("message") or text[:300]),
-        float(retry_after) if retry_after.isdecimal() else None,
-    )
+    reason, message = status.get("reason") or response.reason, status.get("message") or text[:300]
+    return ApiError(response.status, str(reason), str(message))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import kopf
 
-from agentruns.core.naming import GROUP, LABEL_MANAGED_BY, LABEL_RUN_UID, MANAGER, VERSION
+from agentruns.cluster import WATCHED, Resource
 from agentruns.store import Store
 
 WATCH_SECONDS: Final = 300
@@ -19,17 +19,16 @@ BACKOFFS: Final = (1, 1, 2, 3, 5, 8, *(10,) * 10_000)
 def register(registry: kopf.OperatorRegistry, store: Store) -> None:
     """Has every object that this operator reads taken into the store, and nothing else done."""
     kopf.on.login(registry=registry)(_login)
-    _watch(registry, store, "AgentRun", (GROUP, VERSION, "agentruns"))
-    _watch(registry, store, "Tool", (GROUP, VERSION, "tools"))
-    _watch(registry, store, "Approval", (GROUP, VERSION, "approvals"))
-    _watch(registry, store, "Pod", ("", "v1", "pods"))
-    _watch(registry, store, "NetworkPolicy", ("networking.k8s.io", "v1", "networkpolicies"))
+    for resource in WATCHED:
+        _watch(registry, store, resource)
 
 
-def _watch(registry: kopf.OperatorRegistry, store: Store, kind: str, resource: tuple[str, str, str]) -> None:
-    @kopf.on.event(*resource, registry=registry, id=f"take-{resource[2]}")
+def _watch(registry: kopf.OperatorRegistry, store: Store, resource: Resource) -> None:
+    group, _, version = resource.api_version.rpartition("/")
+
+    @kopf.on.event(group, version, resource.plural, registry=registry, id=f"take-{resource.plural}")
     async def taken(event: kopf.RawEvent, **_: Any) -> None:
-        store.take(kind, dict(event["object"]), gone=event["type"] == "DELETED")
+        store.take(resource.kind, dict(event["object"]), gone=event["type"] == "DELETED")
 
 
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
@@ -60,8 +59,9 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.client_timeout = WATCH_SECONDS + 60
     settings.watching.connect_timeout = CONNECT_SECONDS
-    settings.watching.label_selectors["pods"] = LABEL_RUN_UID
-    settings.watching.label_selectors["networking.k8s.io", "networkpolicies"] = f"{LABEL_MANAGED_BY}={MANAGER}"
+    for resource in WATCHED:
+        if resource.selector:
+            settings.watching.label_selectors[resource.plural] = resource.selector
     settings.persistence.diffbase_storage = _NoEssence()
     settings.networking.error_backoffs = BACKOFFS
     settings.posting.enabled = False

@@ -7,28 +7,32 @@ import asyncio
 import logging
 from typing import Final
 
-from agentruns.cluster import APPROVALS, PODS, POLICIES, RUNS, TOOLS, ApiError, Cluster, Resource
-from agentruns.core.naming import LABEL_MANAGED_BY, LABEL_RUN_UID, MANAGER
+from agentruns.cluster import WATCHED, ApiError, Cluster, Resource
 from agentruns.store import Store
 
 EVERY_SECONDS: Final = 300.0
 RETRY_SECONDS: Final = 5.0
-
-_SELECTORS: Final = {PODS: LABEL_RUN_UID, POLICIES: f"{LABEL_MANAGED_BY}={MANAGER}"}
 
 log = logging.getLogger(__name__)
 
 
 async def list_everything(cluster: Cluster, store: Store, namespaces: tuple[str, ...]) -> None:
     """Replaces what the store knows by what the API server has, kind by kind."""
-    for resource in (TOOLS, POLICIES, PODS, APPROVALS, RUNS):
+    for resource in WATCHED:
         for namespace in namespaces or (None,):
             await _list(cluster, store, resource, namespace)
 
 
 async def _list(cluster: Cluster, store: Store, resource: Resource, namespace: str | None) -> None:
-    listed = await cluster.list_all(resource, namespace, _SELECTORS.get(resource, ""))
-    store.take_list(resource.kind, namespace, listed["items"], int(listed["metadata"]["resourceVersion"]))
+    uids, version = set[str](), 0
+    async for items, version in cluster.pages(resource, namespace):  # noqa: B007 - the last one is that of the list
+        for body in items:
+            uids.add(body["metadata"]["uid"])
+            try:
+                store.take(resource.kind, body)
+            except (ValueError, KeyError, TypeError) as error:  # one that cannot be read must not hide the others
+                log.error("cannot read %s %s: %s", resource.kind, body["metadata"]["uid"], error)
+    store.take_list(resource.kind, namespace, uids, version)
 
 
 async def first_listing(cluster: Cluster, store: Store, namespaces: tuple[str, ...]) -> None:
@@ -47,5 +51,5 @@ async def keep_listing(cluster: Cluster, store: Store, namespaces: tuple[str, ..
         await asyncio.sleep(EVERY_SECONDS)
         try:
             await list_everything(cluster, store, namespaces)
-        except (ApiError, OSError, TimeoutError) as error:
+        except ApiError as error:
             log.warning("could not list: %s", error)

@@ -1,9 +1,9 @@
 """Carries out what was decided. Every action survives being done twice; what the API server answers is taken in."""
 
-from datetime import datetime
 from typing import Any, assert_never
 
-from agentruns.cluster import APPROVALS, PODS, RUNS, ApiError, Cluster, Resource
+from agentruns.clock import utc_now
+from agentruns.cluster import APPROVALS, PODS, RUNS, WATCHED, ApiError, Cluster, resource_of
 from agentruns.core.actions import (
     Action,
     CollectPods,
@@ -18,9 +18,11 @@ from agentruns.core.actions import (
 )
 from agentruns.core.digests import digest
 from agentruns.core.model import rfc3339
-from agentruns.core.naming import DENY_ALL_POLICY, FINALIZER_RESULT, GATE_RECORDED
+from agentruns.core.naming import DENY_ALL_POLICY, Key
 from agentruns.core.observed import Refusal
-from agentruns.core.resources import AgentRun
+from agentruns.core.patches import Patch, end_now, finalizer_off, gate_off
+from agentruns.core.resources import ApprovalState
+from agentruns.fresh import is_there
 from agentruns.store import Store
 
 _AUTHORED = ("Pod", "ControllerRevision", "NetworkPolicy", "ConfigMap")
@@ -34,27 +36,27 @@ class StaleError(Exception):
 class Performer:
     """Performs the actions of one run in a cluster, and lets the store know what came of them."""
 
-    def __init__(self, cluster: Cluster, store: Store, run: AgentRun) -> None:
-        self._cluster, self._store, self._run = cluster, store, run
-        self._namespace = run.metadata.namespace
+    def __init__(self, cluster: Cluster, store: Store, run: Key, run_uid: str) -> None:
+        self._cluster, self._store, self._run_uid = cluster, store, run_uid
+        self._namespace, self._run = run
 
-    async def __call__(self, action: Preparation | Action, now: datetime) -> Refusal | None:
+    async def __call__(self, action: Preparation | Action) -> Refusal | None:
         """Performs an action; a Refusal where the API server will not create something, whoever asks."""
         match action:
             case Create():
                 return await self._create(action.manifest)
             case SettleApproval():
-                await self._settle(action, now)
+                await self._settle(action)
             case Ungate():
-                await self._patch_pod(action.pod, action.uid, _GATE_OFF)
+                await self._patch_pod(action.pod, action.uid, gate_off(action.uid))
             case StopPod():
-                await self._stop(action)
+                await self._patch_pod(action.pod, action.uid, end_now(action.uid))
             case DeletePod():
                 await self._delete_pod(action)
             case ReleasePod():
                 await self._release(action)
             case CollectPods():
-                await self._cluster.delete_pods(self._namespace, action.run_uid)
+                await self._cluster.delete_pods(self._namespace, self._run_uid)
             case DeleteRun():
                 await self._delete_run(action)
             case unreachable:
@@ -68,8 +70,8 @@ class Performer:
             if error.status == 409 and error.reason == "AlreadyExists":
                 return await self._adopt(manifest)
             if error.status == 403 and "exceeded quota" in error.message:
-                return Refusal(error.message, for_now=True)
-            if _not_the_authors(error):
+                return Refusal(error.message, for_now=True, reason="QuotaExceeded")
+            if error.is_not_about_the_object:
                 raise
             if error.status in (403, 413, 422) and manifest["kind"] in _AUTHORED:
                 return Refusal(error.message, for_now=False)
@@ -79,108 +81,66 @@ class Performer:
 
     async def _adopt(self, manifest: dict[str, Any]) -> Refusal | None:
         """Takes in the object that was there already; whether it is the right one is decided from what it is."""
-        resource = Resource(manifest["apiVersion"], manifest["kind"])
         name = manifest["metadata"]["name"]
         try:
-            found = await self._cluster.get(resource, self._namespace, name)
+            found = await self._cluster.get(resource_of(manifest), self._namespace, name)
         except ApiError as error:
             if error.status != 404:
                 raise
             raise StaleError(f"{manifest['kind']} {name} was there and is gone") from error
-        if "data" in manifest and digest(found.get("data")) != digest(manifest["data"]):
-            return Refusal(f"a {manifest['kind']} {name} with other content is there; delete it", for_now=False)
-        if name == DENY_ALL_POLICY and found.get("spec") != manifest["spec"]:
-            return Refusal(f"a NetworkPolicy {name} that is not this operator's is there; delete it", for_now=True)
-        if manifest["kind"] == "Pod" and not _owned_by(found, self._run):
-            return Refusal(f"a pod {name} of another owner is there; delete it", for_now=True)
+        if foreign := _foreign(found, manifest):
+            return Refusal(f"a {manifest['kind']} {name} {foreign} is there; delete it", for_now=True)
         self._take(found)
         return None
 
     def _take(self, body: dict[str, Any]) -> None:
-        if body["kind"] == "ControllerRevision":
-            self._store.take_revision(body["metadata"]["namespace"], body["metadata"]["name"])
-        else:
+        if resource_of(body) in WATCHED:
             self._store.take(body["kind"], body)
 
-    async def _settle(self, action: SettleApproval, now: datetime) -> None:
+    async def _settle(self, action: SettleApproval) -> None:
         """Writes the status under the version that was looked at, so that no decision slips in between."""
-        status = {"state": action.state.value, "decidedAt": rfc3339(now)}
-        operations: list[dict[str, Any]] = [
+        status = {"state": action.state.value}
+        if action.state is not ApprovalState.SUPERSEDED:
+            status["decidedAt"] = rfc3339(utc_now())
+        operations: Patch = [
             {"op": "test", "path": "/metadata/resourceVersion", "value": action.resource_version},
             {"op": "add", "path": "/status", "value": status},
         ]
         try:
-            settled = await self._cluster.patch_status(APPROVALS, self._namespace, action.name, operations)
+            settled = await self._cluster.patch(APPROVALS, self._namespace, action.name, operations, "status")
         except ApiError as error:
-            await self._look_at_approval(action)
+            await is_there(self._cluster, self._store, APPROVALS, (self._namespace, action.name), action.uid)
             raise _stale_or(error) from error
         self._store.take("Approval", settled)
 
-    async def _look_at_approval(self, action: SettleApproval) -> None:
-        """Takes in an Approval as it is now, or that it is gone."""
-        try:
-            self._store.take("Approval", await self._cluster.get(APPROVALS, self._namespace, action.name))
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            self._store.forget(action.uid)
-
-    async def _patch_pod(self, name: str, uid: str, operations: list[dict[str, Any]]) -> None:
+    async def _patch_pod(self, name: str, uid: str, operations: Patch) -> None:
         """Patches the pod of this UID and no other. A patch that does not apply any more was done before."""
-        test = {"op": "test", "path": "/metadata/uid", "value": uid}
-        before = self._store.pods(self._run.metadata.uid).get(uid)
+        before = self._store.pod(self._run_uid, uid)
         try:
-            self._store.take("Pod", await self._cluster.patch(PODS, self._namespace, name, [test, *operations]))
+            self._store.take("Pod", await self._cluster.patch(PODS, self._namespace, name, operations))
         except ApiError as error:
             if error.status not in (404, 422):
                 raise
-            await self._look_at_pod(name, uid)
-            after = self._store.pods(self._run.metadata.uid).get(uid)
-            if error.status == 422 and after is not None and after == before:
+            there = await self._look_at_pod(name, uid)
+            if error.status == 422 and there and self._store.pod(self._run_uid, uid) == before:
                 raise  # it is just as it was looked at, so this is a refusal and not a patch done before
 
-    async def _look_at_pod(self, name: str, uid: str) -> None:
-        """Takes in a pod as it is now, or that it is gone."""
-        try:
-            found = await self._cluster.get(PODS, self._namespace, name)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            found = None
-        if found and found["metadata"]["uid"] == uid:
-            self._store.take("Pod", found)
-        else:
-            self._store.forget(uid)
-
-    async def _stop(self, action: StopPod) -> None:
-        """Has the kubelet end the pod by its deadline: unlike a deletion that leaves the pod and its log."""
-        deadline = {"op": "add", "path": "/spec/activeDeadlineSeconds", "value": 1}
-        await self._patch_pod(action.pod, action.uid, [deadline])
+    async def _look_at_pod(self, name: str, uid: str) -> bool:
+        return await is_there(self._cluster, self._store, PODS, (self._namespace, name), uid)
 
     async def _release(self, action: ReleasePod) -> None:
-        pod = self._store.pods(self._run.metadata.uid).get(action.uid)
-        if pod is None or not pod.held:
-            return
-        place = pod.finalizers.index(FINALIZER_RESULT)
-        await self._patch_pod(
-            action.pod,
-            action.uid,
-            [
-                {"op": "test", "path": f"/metadata/finalizers/{place}", "value": FINALIZER_RESULT},
-                {"op": "remove", "path": f"/metadata/finalizers/{place}"},
-            ],
-        )
+        pod = self._store.pod(self._run_uid, action.uid)
+        if pod is not None and pod.held:
+            await self._patch_pod(action.pod, action.uid, finalizer_off(action.uid, pod.finalizers))
 
     async def _delete_pod(self, action: DeletePod) -> None:
         conditions = {"uid": action.uid, "resourceVersion": action.resource_version}
         try:
             deleted = await self._cluster.delete(PODS, self._namespace, action.pod, conditions)
         except ApiError as error:
-            if error.status == 404:
-                self._store.forget(action.uid)
-                return
-            await self._look_at_pod(action.pod, action.uid)
-            raise _stale_or(error) from error
+            if await self._look_at_pod(action.pod, action.uid):
+                raise _stale_or(error) from error
+            return
         if deleted.get("kind") == "Pod":
             self._store.take("Pod", deleted)
         else:
@@ -189,27 +149,10 @@ class Performer:
     async def _delete_run(self, action: DeleteRun) -> None:
         conditions = {"uid": action.uid, "resourceVersion": action.resource_version}
         try:
-            await self._cluster.delete(RUNS, self._namespace, self._run.metadata.name, conditions)
+            await self._cluster.delete(RUNS, self._namespace, self._run, conditions)
         except ApiError as error:
             if error.status != 404:
                 raise _stale_or(error) from error
-
-
-_GATE_OFF = [
-    {"op": "test", "path": "/spec/schedulingGates/0/name", "value": GATE_RECORDED},
-    {"op": "remove", "path": "/spec/schedulingGates"},
-]
-
-
-def _not_the_authors(error: ApiError) -> bool:
-    """Whether a refusal says nothing about the object: our rights, or a namespace that is just being made or ended."""
-    ours = (
-        "cannot create resource",
-        'serviceaccount "default" not found',
-        "being terminated",
-        "status unknown for quota",
-    )
-    return error.status == 403 and any(it in error.message for it in ours)
 
 
 def _stale_or(error: ApiError) -> Exception:
@@ -217,6 +160,15 @@ def _stale_or(error: ApiError) -> Exception:
     return StaleError(str(error)) if error.status in (404, 409, 422) else error
 
 
-def _owned_by(pod: dict[str, Any], run: AgentRun) -> bool:
-    owners = pod["metadata"].get("ownerReferences") or []
-    return any(owner["uid"] == run.metadata.uid for owner in owners)
+def _foreign(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """How an object of the wanted name is not the wanted one; empty if it is as this operator would have made it."""
+    there, want = found["metadata"], wanted["metadata"]
+    if (want.get("labels") or {}).items() - (there.get("labels") or {}).items() or _owners(there) != _owners(want):
+        return "of somebody else"
+    exact = ("data", "immutable", "spec") if want["name"] == DENY_ALL_POLICY else ("data", "immutable")
+    parts = [part for part in exact if part in wanted]
+    return "with other content" if any(digest(found.get(part)) != digest(wanted[part]) for part in parts) else ""
+
+
+def _owners(metadata: dict[str, Any]) -> set[str]:
+    return {owner["uid"] for owner in metadata.get("ownerReferences") or []}

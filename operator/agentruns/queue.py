@@ -9,10 +9,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Final
 
-from agentruns import metrics
-
-Key = tuple[str, str]
-"""Namespace and name of a run."""
+from agentruns.core.naming import Key
 
 FIRST_BACKOFF: Final = 0.1
 MAX_BACKOFF: Final = 60.0
@@ -23,9 +20,14 @@ log = logging.getLogger(__name__)
 class Queue:
     """Hands keys to a coroutine. Adding a key that waits is free; one that is being worked on is worked on again."""
 
-    def __init__(self, work: Callable[[Key], Awaitable[float | None]], workers: int = 32) -> None:
-        """`work` returns after how many seconds to look at its key again, or None."""
-        self._work, self._workers = work, workers
+    def __init__(
+        self,
+        work: Callable[[Key], Awaitable[float | None]],
+        failed: Callable[[Key, int, Exception], None],
+        workers: int = 32,
+    ) -> None:
+        """`work` returns after how many seconds to look again, or None; `failed` is told how often in a row it did."""
+        self._work, self._failed, self._workers = work, failed, workers
         self._ready: asyncio.Queue[Key] = asyncio.Queue()
         self._waiting: set[Key] = set()
         self._busy: set[Key] = set()
@@ -46,7 +48,11 @@ class Queue:
                 self._progress = time.monotonic()
             self._waiting.add(key)
             self._ready.put_nowait(key)
-            metrics.QUEUE_DEPTH.set(len(self._waiting))
+
+    @property
+    def depth(self) -> int:
+        """How many keys wait: for their turn, or to be tried again after a failure."""
+        return len(self._waiting | self._failures.keys())
 
     @property
     def waiting_since(self) -> float | None:
@@ -74,7 +80,6 @@ class Queue:
             self._waiting.discard(key)
             self._busy.add(key)
             self._due.pop(key, None)
-            metrics.QUEUE_DEPTH.set(len(self._waiting))
             try:
                 await self._pass(key)
             finally:
@@ -91,7 +96,7 @@ class Queue:
         except Exception as error:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             delay = min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 16), MAX_BACKOFF) * random.uniform(0.5, 1)
-            metrics.PASS_ERRORS.inc()
+            self._failed(key, failures, error)
             log.warning("pass failed, again in %.1f s: %s", delay, error, extra=_fields(key), exc_info=failures == 3)
             self.add_after(key, delay)
             return

@@ -12,12 +12,12 @@ from agentruns.clock import utc_now
 from agentruns.cluster import RUNS, ApiError, Cluster
 from agentruns.core.actions import Create
 from agentruns.core.lifecycle import Decision, decide
-from agentruns.core.naming import API_VERSION
+from agentruns.core.naming import Key
 from agentruns.core.observed import Observed, Question, Refusal, Unanswered
 from agentruns.core.resources import HOLDING_STATES, AgentRun, RunStatus
+from agentruns.fresh import is_there
 from agentruns.orphans import release_orphans
 from agentruns.performing import Performer, StaleError
-from agentruns.queue import Key
 from agentruns.results import Followers
 from agentruns.settings import Settings
 from agentruns.store import Store
@@ -43,146 +43,108 @@ async def reconcile(key: Key, app: App) -> float | None:
     """One pass over a run; returns after how many seconds to look again, or None to wait for news."""
     run = app.store.runs.get(key)
     if run is None:
+        app.answers.forget_costly(key)
         await release_orphans(key, app.cluster, app.store)
         return None
     with metrics.PASS_SECONDS.time():
-        again = await _pass(run, app)
-    metrics.PASSES.inc()
+        again = await Pass(run, app).made()
     metrics.LAST_PASS.set_to_current_time()
     return again
 
 
-async def _pass(run: AgentRun, app: App) -> float | None:
-    perform = Performer(app.cluster, app.store, run)
-    try:
-        decision = await _decided(run, app, perform)
-        if decision.status != run.status and not await _record(run, decision.status, app):
+class Pass:
+    """One pass over one run, and what it has found out so far."""
+
+    def __init__(self, run: AgentRun, app: App) -> None:
+        self._run, self._app = run, app
+        self._key: Key = (run.metadata.namespace, run.metadata.name)
+        self._perform = Performer(app.cluster, app.store, self._key, run.metadata.uid)
+        self._jitter = random.random()
+        self._answers: dict[Question, Any] = {}
+        self._refusals: dict[str, Refusal] = {}
+        self._created: set[str] = set()
+
+    async def made(self) -> float | None:
+        """Makes the pass; returns after how many seconds to look again, or None to wait for news."""
+        try:
+            decision = await self._decided()
+        except LaterError:
+            return None  # what is being worked out elsewhere adds the run again
+        if decision.status != self._run.status and not await self._record(decision.status):
             return LOOK_AGAIN
         for action in decision.actions:
-            await perform(action, utc_now())
-    except LaterError:
-        return None  # what is being worked out elsewhere adds the run again
-    _follow_logs(run, decision.status, app)
-    return None if decision.wake_at is None else (decision.wake_at - utc_now()).total_seconds()
+            await self._perform(action)
+        self._follow_logs(decision.status)
+        return None if decision.wake_at is None else (decision.wake_at - utc_now()).total_seconds()
 
+    async def _decided(self) -> Decision:
+        """The decision once everything it needs to know is known, and everything it needs to be there is there."""
+        for _ in range(MAX_ROUNDS):
+            try:
+                decision = await asyncio.to_thread(decide, self._run, self._observed())  # others go on meanwhile
+            except Unanswered as asked:
+                self._answers |= await self._app.answers.to(asked.questions, self._run)
+                continue
+            if not decision.preparations:
+                self._app.answers.forget_costly(self._key)
+                return decision
+            await self._prepare(decision)
+        raise StaleError("too much to prepare in one pass")
 
-async def _decided(run: AgentRun, app: App, perform: Performer) -> Decision:
-    """The decision once everything it needs to know is known, and everything it needs to be there is there."""
-    answers: dict[Question, Any] = {}
-    refusals: dict[str, Refusal] = {}
-    created: set[str] = set()
-    jitter = random.random()
-    for _ in range(MAX_ROUNDS):
-        seen = _observe(run, app, answers, refusals, created, jitter)
+    def _observed(self) -> Observed:
+        """One consistent look at everything that is known of the run."""
+        run, store, settings = self._run, self._app.store, self._app.settings
+        namespace, uid = run.metadata.namespace, run.metadata.uid
+        return Observed(
+            now=utc_now(),
+            jitter=self._jitter,
+            pods=store.pods(uid),
+            approvals=store.approvals(uid),
+            tools=store.tools_named(namespace, {step.tool for step in run.spec.steps}),
+            results=store.results(step.pod_uid for step in run.status.steps if step.state in HOLDING_STATES),
+            policies=store.names("NetworkPolicy", namespace),
+            stored=store.names("ControllerRevision", namespace) | self._created,
+            refusals=self._refusals,
+            sandbox=settings.sandbox,
+            pod_retention=settings.pod_retention,
+            answers=self._answers,
+        )
+
+    async def _prepare(self, decision: Decision) -> None:
+        """Makes what must be there before the decision can be recorded. If that fails, what is known is recorded."""
         try:
-            decision = await asyncio.to_thread(decide, run, seen)  # whatever it takes, others go on
-        except Unanswered as asked:
-            answers[asked.question] = await app.answers.to(asked.question, run)
-            continue
-        if not decision.preparations:
-            app.answers.forget_costly(run)
-            return decision
-        await _prepare(decision, run, app, perform, refusals, created)
-    raise StaleError("too much to prepare in one pass")
-
-
-async def _prepare(
-    decision: Decision,
-    run: AgentRun,
-    app: App,
-    perform: Performer,
-    refusals: dict[str, Refusal],
-    created: set[str],
-) -> None:
-    """Makes what must be there before the decision can be recorded. If that fails, what is known is recorded first."""
-    try:
-        for preparation in decision.preparations:
-            refusal = await perform(preparation, utc_now())
-            if isinstance(preparation, Create):
-                _note(preparation, refusal, refusals, created)
-    except (ApiError, OSError, TimeoutError):
-        if run.status.started_at is not None and decision.status.steps != run.status.steps:
-            await _record(run, decision.status, app)
-        raise
-
-
-def _note(preparation: Create, refusal: Refusal | None, refusals: dict[str, Refusal], created: set[str]) -> None:
-    name = preparation.manifest["metadata"]["name"]
-    if refusal is None:
-        created.add(name)
-    else:
-        refusals[name] = refusal
-
-
-def _observe(
-    run: AgentRun,
-    app: App,
-    answers: dict[Question, Any],
-    refusals: dict[str, Refusal],
-    created: set[str],
-    jitter: float,
-) -> Observed:
-    """One consistent look at everything that is known of a run."""
-    uid, namespace = run.metadata.uid, run.metadata.namespace
-    pods = app.store.pods(uid)
-    recorded = [step.pod_uid for step in run.status.steps if step.state in HOLDING_STATES]
-    return Observed(
-        now=utc_now(),
-        jitter=jitter,
-        pods=pods,
-        approvals=app.store.approvals(uid),
-        tools=app.store.tools_named(namespace, {step.tool for step in run.spec.steps}),
-        results=app.store.results(recorded),
-        policies=app.store.policies_in(namespace),
-        stored=app.store.revisions_in(namespace) | created,
-        refusals=refusals,
-        sandbox=app.settings.sandbox.seen(),
-        pod_retention=app.settings.pod_retention,
-        answers=answers,
-    )
-
-
-async def _record(run: AgentRun, status: RunStatus, app: App) -> bool:
-    """Writes the status under the version it was decided from; False if the run has changed meanwhile."""
-    body = {
-        "apiVersion": API_VERSION,
-        "kind": "AgentRun",
-        "metadata": {
-            "name": run.metadata.name,
-            "namespace": run.metadata.namespace,
-            "uid": run.metadata.uid,
-            "resourceVersion": run.metadata.resource_version,
-        },
-        "spec": {},
-        "status": status.body(),
-    }
-    try:
-        written = await app.cluster.put_status(RUNS, body)
-    except ApiError as error:
-        if error.status not in (404, 409):
+            for preparation in decision.preparations:
+                if isinstance(preparation, Create) and preparation.name in self._created:
+                    raise StaleError(f"{preparation.name} was made in this pass, and is not what was asked for")
+                refusal = await self._perform(preparation)
+                if isinstance(preparation, Create) and refusal is None:
+                    self._created.add(preparation.name)
+                elif isinstance(preparation, Create) and refusal:
+                    self._refusals[preparation.name] = refusal
+        except ApiError:
+            if self._run.status.started_at is not None and decision.status.steps != self._run.status.steps:
+                await self._record(decision.status)
             raise
-        metrics.CONFLICTS.inc()
-        await _look(run, app)
-        return False
-    app.store.take("AgentRun", written)
-    app.announcer.tell(run, run.status, status)
-    app.store.forget_results(step.pod_uid for step in status.steps if step.state not in HOLDING_STATES)
-    return True
 
+    async def _record(self, status: RunStatus) -> bool:
+        """Writes the status under the version it was decided from; False if the run has changed meanwhile."""
+        run, store = self._run, self._app.store
+        try:
+            written = await self._app.cluster.put_status(RUNS, run.metadata, status)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            metrics.CONFLICTS.inc()
+            await is_there(self._app.cluster, store, RUNS, self._key, run.metadata.uid)
+            return False
+        store.take("AgentRun", written)
+        self._app.announcer.tell(run, run.status, status)
+        store.forget_results(step.pod_uid for step in status.steps if step.state not in HOLDING_STATES)
+        return True
 
-async def _look(run: AgentRun, app: App) -> None:
-    """Takes in the run as it is now, or that it is gone."""
-    try:
-        app.store.take("AgentRun", await app.cluster.get(RUNS, run.metadata.namespace, run.metadata.name))
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        app.store.forget(run.metadata.uid)
-
-
-def _follow_logs(run: AgentRun, status: RunStatus, app: App) -> None:
-    """The log of every running pod of a step in flight is followed for its result."""
-    wanted = {step.pod_uid for step in status.steps if step.state in HOLDING_STATES}
-    pods = app.store.pods(run.metadata.uid)
-    running = [pod for uid, pod in pods.items() if uid in wanted and pod.started_at and pod.end is None]
-    app.followers.follow(run.metadata.namespace, run.metadata.uid, running)
+    def _follow_logs(self, status: RunStatus) -> None:
+        """The log of every running pod of a step in flight is followed for its result."""
+        wanted = {step.pod_uid for step in status.steps if step.state in HOLDING_STATES}
+        pods = self._app.store.pods(self._run.metadata.uid)
+        running = [pod for uid, pod in pods.items() if uid in wanted and pod.started_at and pod.end is None]
+        self._app.followers.follow(self._run.metadata.namespace, self._run.metadata.uid, running)

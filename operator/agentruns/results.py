@@ -14,6 +14,9 @@ from agentruns.store import Store
 PIECE: Final = 65_536
 MAX_FOLLOWED: Final = 256
 """Log streams that are held open at once; further pods are read when they have ended."""
+LARGE: Final = 65_536
+MAX_LARGE: Final = 8
+"""Results of more than LARGE bytes that are read at once, since they are kept in memory until they are complete."""
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +27,7 @@ class Followers:
     def __init__(self, cluster: Cluster, store: Store) -> None:
         self._cluster, self._store = cluster, store
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._room = asyncio.Semaphore(MAX_LARGE)
 
     def follow(self, namespace: str, run_uid: str, pods: list[PodSeen]) -> None:
         """Sees to it that the logs of these pods are being followed; pods already followed are left as they are."""
@@ -33,16 +37,20 @@ class Followers:
 
     async def _follow(self, namespace: str, run_uid: str, pod: PodSeen) -> None:
         """Reads until the result line, or the end of the stream, which by itself means nothing."""
-        reader = ResultReader(pod.uid)
+        reader, large = ResultReader(pod.uid), False
         try:
             async with self._cluster.pod_log(namespace, pod.name, SANDBOX_CONTAINER, follow=True) as stream:
                 while data := await stream.read(PIECE):
                     if result := reader.feed(data, utc_now()):
                         self._store.take_result(namespace, run_uid, pod.uid, result)
                         return
+                    if reader.size > LARGE and not large:
+                        large = await self._room.acquire()
         except Exception as error:  # a stream that breaks is no news: the log is read again when the pod has ended
             log.debug("log stream of pod %s broke: %s", pod.uid, error)
         finally:
+            if large:
+                self._room.release()
             del self._tasks[pod.uid]
 
     async def close(self) -> None:

@@ -8,31 +8,41 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from agentruns.core.kubelet import pod_seen
-from agentruns.core.naming import LABEL_RUN_UID
+from agentruns.core.model import Metadata
+from agentruns.core.naming import LABEL_RUN_UID, Key
 from agentruns.core.observed import PodSeen, ToolResult
-from agentruns.core.resources import AgentRun, Approval, OversizedRun, Tool, ToolSpec
+from agentruns.core.resources import (
+    AgentRun,
+    Approval,
+    OversizedRun,
+    OversizedToolSpec,
+    RunStatus,
+    Tool,
+    ToolSpec,
+)
 
 MAX_SPEC: Final = 524_288
-"""Bytes of a run's spec; a larger one is refused as a whole."""
+"""Bytes of a spec; a larger one is refused as a whole."""
+MAX_VALUES: Final = 50_000
+"""Values in a spec: `{}` has two bytes, and takes sixty-four in memory."""
 
 _GRAVES: Final = 20_000
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str]
 Body = dict[str, Any]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Known:
     """Where an object is kept, and in which version."""
 
     kind: str
-    namespace: str
+    key: Key
+    uid: str
+    run_uid: str
     version: int
-    body: Body
-    """Its metadata, and what else says where it belongs."""
 
 
 class Store:
@@ -47,122 +57,101 @@ class Store:
         self.tools: dict[Key, Tool] = {}
         self._pods: dict[str, dict[str, PodSeen]] = {}
         self._approvals: dict[str, dict[str, Approval]] = {}
-        self._policies: dict[str, frozenset[str]] = {}
-        self._revisions: dict[str, frozenset[str]] = {}
+        self._names: dict[tuple[str, str], dict[str, str]] = {}
         self._results: dict[str, ToolResult] = {}
 
     # ------------------------------------------------------------------------------------------ taking in
 
     def take(self, kind: str, body: Body, *, gone: bool = False) -> None:
         """An object as it was listed, watched or answered, unless something newer is known of it."""
-        metadata = body["metadata"]
-        uid, version = metadata["uid"], int(metadata["resourceVersion"])
-        known = self._known.get(uid)
-        if known is not None and (version < known.version or (version == known.version and not gone)):
+        new = _known(kind, body)
+        old = self._known.get(new.uid)
+        if old is not None and (new.version < old.version or (new.version == old.version and not gone)):
             return
-        if uid in self._gone:
+        if new.uid in self._gone:
             return  # an event from before its end, told late
-        self._put(kind, body, gone=gone)
         if gone:
-            self._bury(uid)
+            self._drop(new)
         else:
-            self._known[uid] = _Known(kind, metadata["namespace"], version, _place(kind, body))
+            self._put(new, body)
+            self._known[new.uid] = new
 
-    def take_list(self, kind: str, namespace: str | None, items: list[Body], version: int) -> None:
-        """Everything there is of a kind; what was known of it before, and is not there, is gone."""
-        for body in items:
-            try:
-                self.take(kind, body)
-            except (ValueError, KeyError, TypeError) as error:  # one that cannot be read must not hide the others
-                log.error("cannot read %s %s: %s", kind, body["metadata"]["uid"], error)
-        listed = {body["metadata"]["uid"] for body in items}
+    def take_list(self, kind: str, namespace: str | None, uids: set[str], version: int) -> None:
+        """What was known of a kind before this list of it was made, and is not in it, is gone."""
         vanished = [
-            uid
+            known
             for uid, known in self._known.items()
-            if known.kind == kind
-            and namespace in (None, known.namespace)
-            and known.version <= version
-            and uid not in listed
+            if known.kind == kind and namespace in (None, known.key[0]) and known.version <= version and uid not in uids
         ]
-        for uid in vanished:
-            self.forget(uid)
+        for known in vanished:
+            self._drop(known)
 
     def forget(self, uid: str) -> None:
         """The API server, asked now, has no such object any more."""
-        known = self._known.get(uid)
-        if known is not None:
-            self._put(known.kind, known.body, gone=True)
-            self._bury(uid)
-
-    def _bury(self, uid: str) -> None:
-        """Remembers for a while that this object is gone: nothing comes back under its UID."""
-        self._known.pop(uid, None)
-        self._gone[uid] = None
-        if len(self._gone) > _GRAVES:
-            self._gone.popitem(last=False)
-
-    def take_revision(self, namespace: str, name: str) -> None:
-        """A pinned Tool is known to be stored."""
-        self._revisions[namespace] = self._revisions.get(namespace, frozenset()) | {name}
+        if known := self._known.get(uid):
+            self._drop(known)
 
     def take_result(self, namespace: str, run_uid: str, pod_uid: str, result: ToolResult) -> None:
-        """A result line that a running pod has printed; the first one counts."""
-        self._results.setdefault(pod_uid, result)
-        self._concerns(namespace, run_uid)
+        """A result line that a running pod has printed; the first one counts, and none of a pod that is gone."""
+        if pod_uid in self._pods.get(run_uid, {}):
+            self._results.setdefault(pod_uid, result)
+            self._concerns(namespace, run_uid)
 
     def forget_results(self, pods: Iterable[str]) -> None:
         """These pods' results are recorded."""
         for uid in pods:
             self._results.pop(uid, None)
 
-    def _put(self, kind: str, body: Body, *, gone: bool) -> None:
-        match kind:
+    def _put(self, new: _Known, body: Body) -> None:
+        match new.kind:
             case "AgentRun":
-                self._put_run(body, gone=gone)
+                self.runs[new.key] = _run(body, self.runs.get(new.key))
+                self._keys[new.uid] = new.key
             case "Pod":
-                self._put_pod(body, gone=gone)
+                self._pods.setdefault(new.run_uid, {})[new.uid] = pod_seen(body)
             case "Approval":
-                self._put_approval(body, gone=gone)
+                self._approvals.setdefault(new.run_uid, {})[new.uid] = Approval.model_validate(body)
             case "Tool":
-                self._put_tool(body, gone=gone)
-            case "NetworkPolicy":
-                self._put_policy(body, gone=gone)
+                self.tools[new.key] = _tool(body)
+            case _:
+                self._names.setdefault((new.kind, new.key[0]), {})[new.uid] = new.key[1]
+        self._tell(new)
 
-    def _put_run(self, body: Body, *, gone: bool) -> None:
-        key, uid = _key(body), body["metadata"]["uid"]
-        if not gone:
-            self.runs[key] = _run(body)
-            self._keys[uid] = key
-        elif self._keys.pop(uid, None) and (known := self.runs.get(key)) and known.metadata.uid == uid:
-            del self.runs[key]
-        self._changed(key)
+    def _drop(self, known: _Known) -> None:
+        """The object is gone; nothing comes back under its UID for a while."""
+        match known.kind:
+            case "AgentRun":
+                self.forget_results(self._pods.get(known.uid, ()))
+                self._keys.pop(known.uid, None)
+                if (run := self.runs.get(known.key)) and run.metadata.uid == known.uid:
+                    del self.runs[known.key]
+            case "Pod":
+                _remove(self._pods, known.run_uid, known.uid)
+            case "Approval":
+                _remove(self._approvals, known.run_uid, known.uid)
+            case "Tool":
+                if (tool := self.tools.get(known.key)) and tool.metadata.uid == known.uid:
+                    del self.tools[known.key]
+            case _:
+                _remove(self._names, (known.kind, known.key[0]), known.uid)
+        self._known.pop(known.uid, None)
+        self._gone[known.uid] = None
+        if len(self._gone) > _GRAVES:
+            self._gone.popitem(last=False)
+        self._tell(known)
 
-    def _put_pod(self, body: Body, *, gone: bool) -> None:
-        run_uid, uid = _run_uid(body), body["metadata"]["uid"]
-        _set(self._pods, run_uid, uid, None if gone else pod_seen(body))
-        self._concerns(body["metadata"]["namespace"], run_uid)
-
-    def _put_approval(self, body: Body, *, gone: bool) -> None:
-        run_uid, name = body["spec"]["runRef"]["uid"], body["metadata"]["name"]
-        _set(self._approvals, run_uid, name, None if gone else Approval.model_validate(body))
-        self._concerns(body["metadata"]["namespace"], run_uid)
-
-    def _put_tool(self, body: Body, *, gone: bool) -> None:
-        """A Tool; the runs of its namespace that have not begun look again."""
-        key = _key(body)
-        if gone:
-            self.tools.pop(key, None)
-        else:
-            self.tools[key] = Tool.model_validate(body)
-        self._tool_changed(key)
-        for run_key, run in self.runs.items():
-            if run_key[0] == key[0] and run.status.started_at is None:
-                self._changed(run_key)
-
-    def _put_policy(self, body: Body, *, gone: bool) -> None:
-        namespace, name = _key(body)
-        known = self._policies.get(namespace, frozenset())
-        self._policies[namespace] = known - {name} if gone else known | {name}
+    def _tell(self, known: _Known) -> None:
+        """Lets those look again whom a change of this object concerns."""
+        match known.kind:
+            case "AgentRun":
+                self._changed(known.key)
+            case "Pod" | "Approval":
+                self._concerns(known.key[0], known.run_uid)
+            case "Tool":
+                self._tool_changed(known.key)
+                for key, run in self.runs.items():
+                    if key[0] == known.key[0] and run.status.started_at is None:
+                        self._changed(key)
 
     def _concerns(self, namespace: str, run_uid: str) -> None:
         """What belongs to a run that is not there is looked at under the UID of that run."""
@@ -174,9 +163,13 @@ class Store:
         """The pods of a run, by UID."""
         return dict(self._pods.get(run_uid, {}))
 
+    def pod(self, run_uid: str, uid: str) -> PodSeen | None:
+        """One pod of a run."""
+        return self._pods.get(run_uid, {}).get(uid)
+
     def approvals(self, run_uid: str) -> dict[str, Approval]:
         """The Approvals of a run, by name."""
-        return dict(self._approvals.get(run_uid, {}))
+        return {it.metadata.name: it for it in self._approvals.get(run_uid, {}).values()}
 
     def all_approvals(self) -> list[Approval]:
         """Every Approval there is."""
@@ -190,49 +183,59 @@ class Store:
         """Those of the named Tools that are there."""
         return {name: self.tools[namespace, name].spec for name in names if (namespace, name) in self.tools}
 
-    def policies_in(self, namespace: str) -> frozenset[str]:
-        """The names of this operator's NetworkPolicies in a namespace."""
-        return self._policies.get(namespace, frozenset())
-
-    def revisions_in(self, namespace: str) -> frozenset[str]:
-        """The names of the pinned Tools known to be stored in a namespace."""
-        return self._revisions.get(namespace, frozenset())
+    def names(self, kind: str, namespace: str) -> frozenset[str]:
+        """The names of this operator's objects of a kind of which nothing but the name is kept."""
+        return frozenset(self._names.get((kind, namespace), {}).values())
 
 
-def _set(table: dict[str, dict[str, T]], outer: str, inner: str, value: T | None) -> None:
-    """Sets or removes an entry of a nested table that keeps no empty rows."""
-    row = table.setdefault(outer, {})
-    if value is None:
-        row.pop(inner, None)
-    else:
-        row[inner] = value
-    if not row:
-        del table[outer]
-
-
-def _run(body: Body) -> AgentRun:
-    """A run as it is kept: of a huge one only its size, since a parsed megabyte of JSON can take thirty of memory."""
-    size = len(json.dumps(body.get("spec") or {}))
-    if size <= MAX_SPEC:
-        return AgentRun.model_validate(body)
-    spec = {"steps": [], "desiredState": body["spec"].get("desiredState", "Running")}
-    return OversizedRun.model_validate({**body, "spec": spec, "size": size})
-
-
-def _place(kind: str, body: Body) -> Body:
-    """What of an object says where it is kept, so that it can be forgotten by its UID alone."""
+def _known(kind: str, body: Body) -> _Known:
     metadata = body["metadata"]
-    kept = {key: metadata[key] for key in ("namespace", "name", "uid", "resourceVersion")}
-    if kind == "Pod":
-        return {"metadata": kept | {"labels": {LABEL_RUN_UID: _run_uid(body)}}}
     if kind == "Approval":
-        return {"metadata": kept, "spec": {"runRef": {"uid": body["spec"]["runRef"]["uid"]}}}
-    return {"metadata": kept}
+        run_uid = body["spec"]["runRef"]["uid"]
+    else:
+        run_uid = (metadata.get("labels") or {}).get(LABEL_RUN_UID, "") if kind == "Pod" else ""
+    key = (metadata["namespace"], metadata["name"])
+    return _Known(kind, key, metadata["uid"], str(run_uid), int(metadata["resourceVersion"]))
 
 
-def _key(body: Body) -> Key:
-    return body["metadata"]["namespace"], body["metadata"]["name"]
+def _remove(table: dict[Any, dict[str, T]], outer: Any, inner: str) -> None:
+    """Removes an entry of a nested table that keeps no empty rows."""
+    row = table.get(outer, {})
+    row.pop(inner, None)
+    if not row:
+        table.pop(outer, None)
 
 
-def _run_uid(body: Body) -> str:
-    return str((body["metadata"].get("labels") or {}).get(LABEL_RUN_UID, ""))
+def _run(body: Body, before: AgentRun | None) -> AgentRun:
+    """A run as it is kept: of a huge one only its size, of one that is over nothing that no decision needs."""
+    metadata = Metadata.model_validate(body["metadata"])
+    if before and (before.metadata.uid, before.metadata.generation) == (metadata.uid, metadata.generation):
+        status = RunStatus.model_validate(body.get("status") or {})  # the spec is the one that is known
+        run = before.model_copy(update={"metadata": metadata, "status": status})
+    elif size := _too_large(body.get("spec")):
+        spec = {"steps": [], "desiredState": body["spec"].get("desiredState", "Running")}
+        run = OversizedRun.model_validate({**body, "spec": spec, "size": size})
+    else:
+        run = AgentRun.model_validate(body)
+    if run.is_final:
+        left = run.spec.model_copy(update={"steps": (), "input": {}, "output": {}})
+        return run.model_copy(update={"spec": left})
+    return run
+
+
+def _tool(body: Body) -> Tool:
+    """A Tool as it is kept: of a huge one only its size."""
+    size = _too_large(body.get("spec"))
+    if not size:
+        return Tool.model_validate(body)
+    small = Tool.model_validate({**body, "spec": {"description": "", "image": ""}})
+    return small.model_copy(update={"spec": OversizedToolSpec(description="", image="", size=size)})
+
+
+def _too_large(spec: Any) -> str:
+    """How large a spec is that takes more memory than others can spare; empty if it does not."""
+    text = json.dumps(spec or {})
+    values = sum(text.count(mark) for mark in ",[{")
+    if len(text) <= MAX_SPEC and values <= MAX_VALUES:
+        return ""
+    return f"{len(text)} bytes with {values} values, where at most {MAX_SPEC} with {MAX_VALUES} are taken"

@@ -8,9 +8,10 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from agentruns.cluster import APPROVALS, MERGE_PATCH, PODS, RUNS, Cluster
+from agentruns.cluster import APPROVALS, PODS, RUNS, Cluster
+from agentruns.core.inputs import Attempt
 from agentruns.core.observed import SandboxSettings
-from agentruns.core.pods import Attempt, sandbox_pod
+from agentruns.core.pods import sandbox_pod
 from agentruns.core.resources import AgentRun, ToolSpec
 
 from tests.bench import manifests, process
@@ -21,6 +22,7 @@ from tests.images import sandbox_image
 WAITING = int(os.environ.get("BENCH_WAITING", "1000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "20"))
 STEPS = 5
+MERGE_PATCH = "application/merge-patch+json"
 
 
 async def bare_pods(cluster: Cluster, namespace: str) -> list[float]:
@@ -96,7 +98,7 @@ async def waiting_runs(cluster: Cluster, namespace: str) -> dict[str, float]:
 async def _decisions(cluster: Cluster, namespace: str) -> list[float]:
     """Seconds from the answer to a decision's patch to the step's pod being seen, once per round."""
     loop = asyncio.get_running_loop()
-    approvals = (await cluster.list_all(APPROVALS, namespace))["items"][:ROUNDS]
+    approvals = [it async for page, _ in cluster.pages(APPROVALS, namespace) for it in page][:ROUNDS]
     found = []
     async with Moments(cluster, PODS, namespace, lambda _: "there") as pods:
         for approval in approvals:

@@ -34,8 +34,8 @@ class Moments:
         self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> "Moments":
-        listed = await self._cluster.list_all(self._resource, self._namespace)
-        self._task = asyncio.create_task(self._follow(listed["metadata"]["resourceVersion"]))
+        versions = [version async for _, version in self._cluster.pages(self._resource, self._namespace)]
+        self._task = asyncio.create_task(self._follow(str(versions[-1])))
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from agentruns.core.inputs import Attempt
 from agentruns.core.observed import ContainerEnd, Observed, PodSeen, ToolResult
-from agentruns.core.pods import Attempt
 from agentruns.core.resources import AgentRun, ToolSpec
 
 NOW: Final = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)

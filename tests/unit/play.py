@@ -100,7 +100,7 @@ class Play:
             try:
                 return decide(self.run, self.look(refusals))
             except Unanswered as asked:
-                self.answers[asked.question] = self._answer(asked.question)
+                self.answers |= {question: self._answer(question) for question in asked.questions}
         raise AssertionError("a decision asks for ever")
 
     def look(self, refusals: dict[str, Refusal] | None = None) -> Observed:
@@ -241,7 +241,7 @@ class Play:
 
     def step(self, name: str) -> StepStatus:
         """The record of a step."""
-        return self.status.step(name)
+        return next((it for it in self.status.steps if it.name == name), StepStatus(name=name))
 
     def states(self) -> dict[str, str]:
         """The state of every step that is recorded."""

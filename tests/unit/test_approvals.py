@@ -3,18 +3,10 @@
 from typing import Any
 
 import pytest
-from agentruns.core.approvals import (
-    because,
-    doubt_demand,
-    doubt_request,
-    effect_demand,
-    effect_request,
-    escaped,
-    escaped_deep,
-    is_ours,
-)
-from agentruns.core.inputs import Problem, Reader
-from agentruns.core.pods import Attempt
+from agentruns.core.approvals import Demand, because, doubt_request, effect_request, escaped, escaped_deep, is_ours
+from agentruns.core.approvals import demand as demand_for
+from agentruns.core.inputs import Attempt, Reader
+from agentruns.core.problems import Problem
 from agentruns.core.resources import AgentRun, Approval, Step
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,12 +19,20 @@ def step(**fields: Any) -> Step:
     return Step.model_validate(a_step("lookup", **fields))
 
 
-def request(
-    attempt: Attempt | None = None, *, run: AgentRun | None = None, reason: str = "", **fields: Any
-) -> dict[str, Any]:
+def request(attempt: Attempt | None = None, *, run: AgentRun | None = None, **fields: Any) -> dict[str, Any]:
     """What a person is shown of an effect."""
     run = run or a_run(goal="help", requestedBy="bob@example.com")
-    return effect_request(run, step(**fields), attempt or an_attempt(), reason, Reader(run, {}, seen()))
+    return effect_request(Reader(run, {}, seen()), step(**fields), attempt or an_attempt())
+
+
+def effect_demand(run: AgentRun, step: Step, attempt: Attempt, shown: dict[str, Any]) -> Demand:
+    """The question whether an effect may happen."""
+    return demand_for(run, step, attempt, "Effect", shown)
+
+
+def doubt_demand(run: AgentRun, step: Step, attempt: Attempt, shown: dict[str, Any]) -> Demand:
+    """The question what became of an effect."""
+    return demand_for(run, step, attempt, "InDoubt", shown)
 
 
 # -------------------------------------------------------------------------------------------- who asks
@@ -145,6 +145,9 @@ def stored(**changes: Any) -> Approval:
     [
         (stored(), True),
         (stored(decision={"verdict": "Approve"}), True),
+        (stored(decision={"verdict": "Approve"}, metadata={"generation": 2}), True),
+        (stored(metadata={"generation": 2}), False),
+        (stored(decision={"verdict": "Approve"}, metadata={"generation": 3}), False),
         (stored(digest="sha256:other"), False),
         (stored(runRef={"name": "refund-4711", "uid": "an-earlier-run"}), False),
         (stored(metadata={"ownerReferences": []}), False),
@@ -175,8 +178,8 @@ def test_a_person_is_shown_everything_about_an_effect() -> None:
         egress=[{"to": [{"podSelector": {}}]}],
         env=[secret, {"name": "PLAIN", "value": "x"}, {**secret, "name": "U"}],
     )
-    shown = request(an_attempt(tool=tool, epoch=2), reason="the tool asks always", why="order ${run.input.order}",
-                    run=a_run(goal="help", requestedBy="bob@example.com", input={"order": "4711"}))  # fmt: skip
+    run = a_run(goal="help", requestedBy="bob@example.com", input={"order": "4711"})
+    shown = request(an_attempt(tool=tool, epoch=2), run=run, why="order ${run.input.order}")
     assert shown == {
         "summary": "Refund order 4711",
         "args": {"order": "4711"},
@@ -197,6 +200,7 @@ def test_a_person_is_shown_everything_about_an_effect() -> None:
             "runtimeClassName": "",
         },
         "requestedBy": "bob@example.com",
+        "idempotencyKey": "",
         "goal": "help",
         "onApprove": "runs lookup once, with exactly these arguments",
         "onReject": "the run ends as Failed, Rejected",
@@ -205,11 +209,14 @@ def test_a_person_is_shown_everything_about_an_effect() -> None:
 
 
 def test_a_rejection_that_may_be_is_announced_as_such() -> None:
+    goes_on = step(onFailure="Continue")
     assert request(onFailure="Continue")["onReject"] == "the step ends as Failed, Rejected; the run goes on"
+    doubt = doubt_request(Reader(a_run(), {}, seen()), goes_on, an_attempt(), "lost")
+    assert doubt["onReject"] == "Fail: the step ends as Failed, InDoubt; the run goes on"
 
 
 def test_a_person_is_shown_what_is_known_of_a_doubt() -> None:
-    shown = doubt_request(a_run(), step(), an_attempt(), "exit code\n137", seen())
+    shown = doubt_request(Reader(a_run(), {}, seen()), step(), an_attempt(), "exit code\n137")
     assert shown["outcome"] == "exit code\\u000a137"
     assert shown["onReject"] == "Fail: the run ends as Failed, InDoubt"
     assert shown["args"] == {"order": "4711"}
@@ -220,30 +227,52 @@ def test_a_person_is_shown_what_is_known_of_a_doubt() -> None:
     [
         ("", "Run lookup"),
         ("Look up ${args.order}", "Look up 4711"),
-        ("${args}", '{"order":"4711"}'),
+        ("Look up ${args.order} at ${args.at} EUR", 'Look up 4711 at "5.00 EUR, not at" EUR'),
+        ("Look up ${args.long} at once", "Look up " + '"' + "x " * 31 + '…" at once'),
+        ("Look up ${args.list} at once", "Look up [" + "1,1," * 15 + "1,1… at once"),
+        ("Look up ${args.none}${args.empty}", 'Look up null""'),
+        ("${{'order': args.order}} ", '{"order":"4711"} '),
         ("${args.m}", "Run lookup (its summary could not be made: approvalSummary: there is no 'm' in the data)"),
     ],
 )
 def test_the_summary_is_the_tool_owners_sentence(summary: str, shown: str) -> None:
-    assert request(an_attempt(tool=a_tool(approvalSummary=summary)))["summary"] == shown
+    args = {"order": "4711", "at": "5.00 EUR, not at", "long": "x " * 600, "list": [1] * 90, "none": None, "empty": ""}
+    assert request(an_attempt(tool=a_tool(approvalSummary=summary), args=args))["summary"] == shown
 
 
 def test_a_reason_is_a_text_and_must_have_a_value() -> None:
     run = a_run(input={"n": 7})
     assert request(run=run, why="${run.input.n}")["why"] == "7"
-    with pytest.raises(Problem, match="step lookup: why: there is no 'm' in the data"):
+    with pytest.raises(Problem, match=r"^why: there is no 'm' in the data"):
         request(run=run, why="${run.input.m}")
 
 
 def test_what_an_approver_sees_is_escaped_everywhere() -> None:
     evil = "a\u202eb\x1b[0m\u2028\U000e0041\ufeff"
     run = a_run(goal=evil, requestedBy=evil, input={"x": evil})
-    tool = a_tool(description=evil, command=[evil], approvalSummary="${args.x}")
-    shown = request(an_attempt(tool=tool, args={"x": evil, evil: [evil]}), run=run, reason=evil, why="${run.input.x}")
+    tool = a_tool(
+        description=evil,
+        command=[evil],
+        image=evil,
+        approval="Unless",
+        approvalUnless=evil,
+        approvalSummary="${args.x}",
+        runtimeClassName=evil,
+        egress=[{"to": [{"podSelector": {"matchLabels": {evil: evil}}}]}],
+        env=[{"name": "T", "valueFrom": {"secretKeyRef": {"name": evil, "key": evil}}}, {"name": "U", "value": evil}],
+    )
+    shown = request(an_attempt(tool=tool, args={"x": evil, evil: [evil]}), run=run, why="${run.input.x}")
     seen_by_a_person = str(shown)
     assert seen_by_a_person.isprintable()
     assert seen_by_a_person.count("\u202e") == 0
-    assert shown["summary"] == r"a\u202eb\u001b[0m\u2028\U000e0041\ufeff"
+    assert shown["why"] == r"a\u202eb\u001b[0m\u2028\U000e0041\ufeff"
+
+
+def test_nothing_that_would_run_is_cut() -> None:
+    long = "true" + " " * 8000 + "; evil"
+    tool = a_tool(command=["sh", "-c", long], env=[{"name": "CODE", "value": long}])
+    shown = request(an_attempt(tool=tool))["tool"]
+    assert (shown["command"], shown["env"]) == (["sh", "-c", long], [f"CODE={long}"])
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ SILENT = NoResult(complete=True)
 
 def verdict(pod: PodSeen, *, said: ToolResult | NoResult = SILENT) -> tuple[Outcome | None, str]:
     """The outcome and reason of an attempt with this pod; no outcome while it is under way."""
-    found = examined(RECORD, seen(pods={pod.uid: pod}, answers={ResultOf(pod.name, pod.uid): said}))
+    found = examined(RECORD, seen(pods={pod.uid: pod}, answers={ResultOf(pod.uid): said}))
     match found:
         case Ended():
             assert found.closed
@@ -120,7 +120,7 @@ def test_a_pod_is_asked_for_its_result_only_after_its_end() -> None:
     pod = stored(ended())
     with pytest.raises(Unanswered) as asked:
         examined(RECORD, seen(pods={pod.uid: pod}))
-    assert asked.value.question == ResultOf("pod", "pod-1")
+    assert asked.value.questions == (ResultOf("pod-1"),)
 
 
 @pytest.mark.parametrize(
@@ -175,8 +175,8 @@ def test_absence_is_believed_only_from_a_fresh_read() -> None:
     with pytest.raises(Unanswered) as asked:
         examined(RECORD, seen())
     gone = PodIsGone("pod", "pod-1")
-    assert asked.value.question == gone
-    assert examined(RECORD, seen(answers={gone: False})) == Underway(begun=False)
+    assert asked.value.questions == (gone,)
+    assert examined(RECORD, seen(answers={gone: False})) == Underway()
     lost = examined(RECORD, seen(answers={gone: True}))
     assert lost == Ended(Outcome.UNKNOWN, True, "PodLost", "pod pod is gone, and with it what it did")
 

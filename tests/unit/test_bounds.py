@@ -4,17 +4,18 @@ from typing import Any
 
 import pytest
 from agentruns.core.actions import StopPod
+from agentruns.core.checks import MAX_EXPRESSIONS
 from agentruns.core.inputs import MAX_INPUT
-from agentruns.core.lexing import ExpressionError
 from agentruns.core.lifecycle import decide
-from agentruns.core.observed import Lost, PinnedSpec, Refusal
+from agentruns.core.observed import Lost, PinnedSpec, Refusal, StoredOutput
 from agentruns.core.outputs import INLINE, MAX_STORED
-from agentruns.core.plan import MAX_EXPRESSIONS
+from agentruns.core.problems import Problem
 from agentruns.core.resources import OversizedRun, Phase, StepState
+from agentruns.core.result_lines import MAX_VALUES, parsed
 from agentruns.core.schemas import SchemaError, check
 from agentruns.core.templates import MAX_TEXT, expanded
 
-from tests.unit.builders import NOW, a_run, a_step, an_end, seen
+from tests.unit.builders import NOW, a_run, a_step, a_tool, an_end, seen
 from tests.unit.play import Play, play
 
 
@@ -32,7 +33,7 @@ def test_a_schema_nested_beyond_the_library_is_refused() -> None:
 
 
 def test_a_template_ends_where_its_text_becomes_too_long() -> None:
-    with pytest.raises(ExpressionError, match=f"longer than {MAX_TEXT} characters"):
+    with pytest.raises(Problem, match=f"longer than {MAX_TEXT} characters"):
         expanded("${x}" * 3, "args", lambda _: "x" * (MAX_TEXT // 2))
 
 
@@ -54,7 +55,7 @@ def test_more_expressions_than_others_would_not_feel_are_refused() -> None:
 
 def test_of_an_oversized_run_only_the_size_is_known_and_said() -> None:
     plain = a_run()
-    run = OversizedRun(metadata=plain.metadata, spec=plain.spec.model_copy(update={"steps": ()}), size=600_000)
+    run = OversizedRun(metadata=plain.metadata, spec=plain.spec.model_copy(update={"steps": ()}), size="600000 bytes")
     status = decide(run, seen()).status
     assert (status.phase, status.reason) == (Phase.FAILED, "InvalidSpec")
     assert "spec: 600000 bytes" in status.message
@@ -97,3 +98,59 @@ def test_a_run_that_lost_its_tools_between_two_steps_says_that_nothing_is_open()
     run = lost(play(a_step("a", approval="Always")))
     assert run.step("a").state is StepState.AWAITING_APPROVAL
     assert "not known: none" in decide(run.run, run.look()).status.message
+
+
+def with_lost_output(**b: Any) -> Play:
+    """A run whose step `a` has ended, and whose big output has gone since; step `b` reads it."""
+    steps = a_step("a"), a_step("b", args={"x": "${steps.a.output}"}, **b)
+    run = play(*steps, tools={"b": a_tool(effect="NonIdempotent", approval="Never")}, output={"x": "${steps.a.output}"})
+    run.succeeds("a", "x" * (INLINE + 1))
+    reference = run.step("a").output_ref
+    assert reference is not None
+    run.answers[StoredOutput(reference)] = Lost(f"ConfigMap {reference.name} is gone")
+    return run
+
+
+def test_a_step_whose_arguments_are_lost_says_so() -> None:
+    run = with_lost_output(approval="Always").go()
+    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "StateLost")
+    assert "step b: args.x: the output of step a is lost: ConfigMap" in run.status.message
+
+
+def test_a_run_whose_output_is_lost_says_so() -> None:
+    run = with_lost_output().succeeds("b", 1)
+    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "StateLost")
+    assert "output.x: the output of step a is lost" in run.status.message
+
+
+def test_what_is_in_doubt_stays_so_though_nobody_can_be_shown_what_was_sent() -> None:
+    run = with_lost_output().fails("b", exit_code=3)
+    assert (run.step("b").state, run.step("b").reason) == (StepState.IN_DOUBT, "StateLost")
+    assert run.approvals == {}
+
+
+def test_an_attempt_runs_with_the_arguments_of_those_before_or_not_at_all() -> None:
+    run = play(a_step("a", args={"to": "${run.input.to}"}), input={"to": "alice"}).fails("a", exit_code=75)
+    changed = run.run.spec.model_copy(update={"input": {"to": "mallory"}})
+    run.run = run.run.model_copy(update={"spec": changed})
+    pods = len(run.pods)
+    run.go(1)
+    assert (run.status.phase, run.status.reason, len(run.pods)) == (Phase.FAILED, "StateLost", pods)
+    assert "its arguments are not those of the attempts before" in run.status.message
+
+
+def test_what_was_approved_is_what_runs_after_a_wait_too() -> None:
+    run = play(a_step("a", args={"to": "${run.input.to}"}, approval="Always"), input={"to": "alice"})
+    run.refused["Pod"] = Refusal("exceeded quota", for_now=True, reason="QuotaExceeded")
+    run.decides("a", "Approve")
+    assert run.step("a").state is StepState.WAITING
+    changed = run.run.spec.model_copy(update={"input": {"to": "mallory"}})
+    run.run = run.run.model_copy(update={"spec": changed})
+    run.refused.clear()
+    run.go(10)
+    assert (run.status.reason, run.pods) == ("StateLost", {})
+
+
+def test_the_values_of_an_output_are_counted_before_they_are_read() -> None:
+    many = b'{"output":[' + b"{}," * MAX_VALUES + b"{}]}"
+    assert f"more than {MAX_VALUES} values" in parsed(many, NOW).invalid

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from agentruns.core.actions import DeletePod, StopPod, Ungate
+from agentruns.core.inputs import Reader
 from agentruns.core.look import Look, Moved
 from agentruns.core.observed import NoResult, PodIsGone, Refusal, ResultOf
 from agentruns.core.resources import FINAL_STATES, Phase, StepState
@@ -55,7 +56,7 @@ def test_after_its_last_attempt_a_step_has_failed(effect: str) -> None:
 @pytest.mark.parametrize("effect", EFFECTS)
 def test_what_never_will_be_done_is_not_tried_again(effect: str) -> None:
     run = one_step(effect=effect).fails("a", exit_code=65)
-    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "Permanent")
+    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "StepFailed")
 
 
 @pytest.mark.parametrize(("effect", "state"), [*zip(EFFECTS, ["Waiting", "Waiting", "InDoubt"], strict=True)])
@@ -87,7 +88,7 @@ def test_a_result_that_cannot_be_used_is_not_asked_for_again() -> None:
 def test_a_result_is_found_in_the_log_of_a_pod_that_was_not_followed() -> None:
     run = one_step().starts("a")
     record = run.step("a")
-    run.answers[ResultOf(record.pod, record.pod_uid)] = NoResult(complete=False)
+    run.answers[ResultOf(record.pod_uid)] = NoResult(complete=False)
     run.ends("a").go()
     assert (run.states(), run.step("a").reason) == ({"a": "Waiting"}, "ResultLost")
 
@@ -191,7 +192,7 @@ def test_a_pod_that_is_being_deleted_is_waited_for() -> None:
 
 def test_a_quota_does_not_use_up_attempts() -> None:
     run = one_step().fails("a", exit_code=75)
-    run.refused["Pod"] = Refusal("exceeded quota", for_now=True)
+    run.refused["Pod"] = Refusal("exceeded quota", for_now=True, reason="QuotaExceeded")
     run.go(1).go(10).go(10)
     assert (run.states(), run.step("a").reason, run.step("a").attempt) == ({"a": "Waiting"}, "QuotaExceeded", 1)
     run.refused.clear()
@@ -202,7 +203,7 @@ def test_a_quota_does_not_use_up_attempts() -> None:
 def test_a_step_that_has_ended_moves_no_more(state: StepState) -> None:
     run = one_step()
     record = run.step("a").model_copy(update={"state": state})
-    look = Look(run.run, {}, run.run.spec.steps[0], record, run.status.tools[0], run.tools["a"], run.look())
+    look = Look(Reader(run.run, {}, run.look()), run.run.spec.steps[0], record, run.status.tools[0], run.tools["a"])
     assert advance(look) == Moved(record)
 
 

@@ -29,7 +29,7 @@ async def _work(_: tuple[str, str]) -> None: ...
 
 def test_it_is_ready_when_everything_is_listed() -> None:
     async def scene() -> None:
-        probed = Health(Queue(_work))
+        probed = Health(Queue(_work, lambda *_: None))
         assert await answers(probed) == (200, 503)
         probed.listed = True
         assert await answers(probed) == (200, 200)
@@ -39,11 +39,11 @@ def test_it_is_ready_when_everything_is_listed() -> None:
 
 def test_it_is_alive_unless_runs_wait_and_no_pass_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> None:
-        queue = Queue(_work)
+        queue = Queue(_work, lambda *_: None)
         queue.add(("shop", "run"))
         assert await answers(Health(queue)) == (200, 503)
         monkeypatch.setattr(health, "STUCK_SECONDS", -1.0)
         assert await answers(Health(queue)) == (500, 503)
-        assert await answers(Health(Queue(_work))) == (200, 503)
+        assert await answers(Health(Queue(_work, lambda *_: None))) == (200, 503)
 
     asyncio.run(scene())

@@ -153,10 +153,10 @@ def test_a_failure_lets_siblings_finish_and_starts_nothing() -> None:
     assert run.status.message.startswith("ending: step a: exit code 65")
     assert run.states() == {"a": "Failed", "b": "Prepared"}
     run.succeeds("b", 1)
-    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "Permanent")
+    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "StepFailed")
     assert run.states() == {"a": "Failed", "b": "Succeeded"}
     assert run.status.message.endswith("done before: b")
-    assert run.condition("Stalled") == ("True", "Permanent")
+    assert run.condition("Stalled") == ("True", "StepFailed")
 
 
 def test_a_sibling_that_would_be_tried_again_is_not() -> None:
@@ -227,6 +227,17 @@ def test_a_cancelled_run_names_what_may_have_been_done() -> None:
     assert run.states() == {"pay": "InDoubt"}
     assert run.status.phase is Phase.CANCELLED
     assert "IN DOUBT, it may have been done: pay" in run.status.message
+
+
+@pytest.mark.parametrize(
+    ("effect", "exit_code", "reason"),
+    [("Idempotent", 3, "NotRetried"), ("Idempotent", 75, "RunEnded"), ("ReadOnly", 3, "RunEnded")],
+)
+def test_what_is_not_tried_again_and_may_have_been_done_is_named(effect: str, exit_code: int, reason: str) -> None:
+    run = play(a_step("a"), tools={"a": a_tool(effect=effect, approval="Never")}).fails("a", exit_code=exit_code)
+    run.wants(desiredState="Cancelled")
+    assert (run.step("a").state, run.step("a").reason) == ("Cancelled", reason)
+    assert ("not tried again, and may have been done: a" in run.status.message) == (reason == "NotRetried")
 
 
 def test_a_step_may_stay_in_doubt_in_a_cancelled_run() -> None:

@@ -213,8 +213,8 @@ def test_a_duration_is_written_in_seconds() -> None:
 def test_a_request_has_published_fields_only() -> None:
     described = published("approvals")["properties"]["spec"]["properties"]["request"]
     run, step = a_run(), a_run().spec.steps[0]
-    effect = effect_request(run, step, an_attempt(), "because", Reader(run, {}, seen()))
-    doubt = doubt_request(run, step, an_attempt(), "lost", seen())
+    effect = effect_request(Reader(run, {}, seen()), step, an_attempt())
+    doubt = doubt_request(Reader(run, {}, seen()), step, an_attempt(), "lost")
     assert set(effect) | set(doubt) == set(described["properties"])
     assert set(effect["tool"]) == set(described["properties"]["tool"]["properties"])
 

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from agentruns.core.inputs import carried, idempotency_key, tool_input
 from agentruns.core.observed import SandboxSettings
-from agentruns.core.pods import attempt_pod_name, input_text, sandbox_pod, tool_input
+from agentruns.core.pods import attempt_pod_name, sandbox_pod
 from kubernetes.client import V1Pod
 
 from tests.unit.builders import RUN_UID, a_run, a_tool, an_attempt, later
@@ -22,7 +23,10 @@ GENEROUS = SandboxSettings(
 )
 DEMANDING = a_tool(
     command=["python3", "-m", "refund", "$(SECRET)"],
-    env=[{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "payments", "key": "token"}}}],
+    env=[
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "payments", "key": "token"}}},
+        {"name": "PLAIN", "value": "$(TOKEN)"},
+    ],
     resources={"limits": {"cpu": "1"}, "requests": {"memory": "64Mi"}},
     runtimeClassName="gvisor",
 )
@@ -131,6 +135,7 @@ def test_what_tool_and_installation_add() -> None:
         {"name": "SSL_CERT_FILE", "value": "/agentrun-ca/ca.crt"},
         {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"},
         {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "payments", "key": "token"}}},
+        {"name": "PLAIN", "value": "$$(TOKEN)"},
     ]
     assert container["resources"] == {
         "limits": {"cpu": "1", "memory": "128Mi", "ephemeral-storage": "64Mi"},
@@ -155,14 +160,14 @@ def test_a_misspelt_field_would_be_refused() -> None:
 
 
 def test_input_arrives_as_it_is_though_the_kubelet_expands_dollars() -> None:
-    content = tool_input(a_run(goal="$(SECRET)"), "lookup", "key", {"a": "$$(X) ${run.goal} $"})
-    text = input_text(content)
+    run = a_run(goal="$(SECRET)")
+    text, _ = carried(tool_input(run, "lookup", {"a": "$$(X) ${run.goal} $"}))
     value = pod(input_text=text)["spec"]["containers"][0]["env"][0]["value"]
     assert value.count("$") == 2 * text.count("$")
     assert json.loads(value.replace("$$", "$")) == {
         "run": {"name": "refund-4711", "namespace": "shop", "goal": "$(SECRET)"},
         "step": "lookup",
-        "idempotencyKey": "key",
+        "idempotencyKey": idempotency_key(run, "lookup"),
         "args": {"a": "$$(X) ${run.goal} $"},
     }
 

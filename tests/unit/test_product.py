@@ -84,7 +84,7 @@ def gone(answer: bool) -> Change:
 def unread(run: Play) -> None:
     """Every pod has ended, and no log can be read any more."""
     pods(node="n", started_at=NOW, phase="Succeeded", end=an_end())(run)
-    run.answers |= {ResultOf(pod.name, pod.uid): NoResult(complete=False) for pod in run.pods.values()}
+    run.answers |= {ResultOf(pod.uid): NoResult(complete=False) for pod in run.pods.values()}
 
 
 def decided(verdict: str) -> Change:

@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from agentruns.queue import Key, Queue
+from agentruns.core.naming import Key
+from agentruns.queue import Queue
 
 A, B = ("shop", "a"), ("shop", "b")
 
@@ -19,11 +20,15 @@ async def until(what: Callable[[], object], seconds: float = 5) -> None:
             await asyncio.sleep(0.001)
 
 
-def worked(work: Callable[[Key], Awaitable[float | None]], scene: Callable[[Queue], Coroutine[Any, Any, None]]) -> None:
+def worked(
+    work: Callable[[Key], Awaitable[float | None]],
+    scene: Callable[[Queue], Coroutine[Any, Any, None]],
+    failed: Callable[[Key, int, Exception], None] | None = None,
+) -> None:
     """Plays a scene with a queue whose workers work, and ends them."""
 
     async def play() -> None:
-        queue = Queue(work, workers=4)
+        queue = Queue(work, failed or (lambda *_: None), workers=4)
         running = asyncio.create_task(queue.run())
         try:
             await scene(queue)
@@ -152,12 +157,20 @@ def test_what_fails_is_tried_again_later_and_later_and_holds_up_nobody(caplog: p
         if len(times) < 4:
             raise RuntimeError("no")
 
+    told: list[tuple[Key, int, str]] = []
+    depths: list[int] = []
+
     async def scene(queue: Queue) -> None:
         queue.add(A)
         queue.add(B)
+        await until(lambda: len(told) == 2)
+        depths.append(queue.depth)
         await until(lambda: len(times) == 4)
+        await until(lambda: queue.depth == 0)
 
-    worked(work, scene)
+    worked(work, scene, lambda key, count, error: told.append((key, count, str(error))))
+    assert depths == [1]
+    assert told == [(A, 1, "no"), (A, 2, "no"), (A, 3, "no")]
     waits = [after - before for before, after in pairwise(times)]
     assert all(wait >= 0.05 * 2**place for place, wait in enumerate(waits))
     assert others == [B]

@@ -120,6 +120,6 @@ def test_a_pattern_is_matched_in_linear_time() -> None:
 def test_what_may_take_long_is_asked_of_the_shell(schema: dict[str, Any], value: Any) -> None:
     with pytest.raises(Unanswered) as asked:
         problems(schema, value, seen())
-    question = asked.value.question
+    [question] = asked.value.questions
     assert question == Validation(json.dumps(schema, sort_keys=True), json.dumps(value))
     assert problems(schema, value, seen(answers={question: "too long"})) == "too long"

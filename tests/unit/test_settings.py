@@ -21,7 +21,7 @@ def read(tmp_path: Path, content: Any) -> Settings:
 def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
     assert Settings.read(None) == read(tmp_path, {})
     assert Settings().pod_retention == timedelta(hours=1)
-    assert Settings().sandbox.seen() == SandboxSettings()
+    assert Settings().sandbox == SandboxSettings()
 
 
 def test_a_file_says_what_is_different(tmp_path: Path) -> None:
@@ -31,7 +31,6 @@ def test_a_file_says_what_is_different(tmp_path: Path) -> None:
             "watchNamespaces": ["shop"],
             "logLevel": "DEBUG",
             "podRetention": "1h30m",
-            "approvals": {"identity": "Claimed"},
             "sandbox": {
                 "env": [{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}],
                 "caBundleConfigMap": "ca",
@@ -43,8 +42,7 @@ def test_a_file_says_what_is_different(tmp_path: Path) -> None:
         },
     )
     assert (found.watch_namespaces, found.log_level, found.pod_retention) == (("shop",), "DEBUG", timedelta(minutes=90))
-    assert found.approvals.identity == "Claimed"
-    assert found.sandbox.seen() == SandboxSettings(
+    assert found.sandbox == SandboxSettings(
         env=({"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"},),
         ca_bundle_config_map="ca",
         image_pull_secrets=("pull",),
@@ -59,7 +57,7 @@ def test_a_file_says_what_is_different(tmp_path: Path) -> None:
     [
         ({"logLevl": "DEBUG"}, "logLevl"),
         ({"sandbox": {"nodeSelectr": {}}}, "sandbox.nodeSelectr"),
-        ({"approvals": {"identity": "Trusted"}}, "approvals.identity"),
+        ({"sandbox": {"env": "HTTPS_PROXY"}}, "sandbox.env"),
         ({"podRetention": "1 hour"}, "podRetention"),
         ({"metricsPort": "http"}, "metricsPort"),
     ],

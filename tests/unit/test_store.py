@@ -1,9 +1,14 @@
 """The store: never back in time, nothing kept of what is gone, and every run told that a change concerns it."""
 
+import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from agentruns.store import Store
+from agentruns.core.checks import check_tool
+from agentruns.core.problems import Problem
+from agentruns.core.resources import OversizedRun, OversizedToolSpec
+from agentruns.store import MAX_SPEC, MAX_VALUES, Store
 
 from tests.unit.builders import IMAGE, NAMESPACE, NOW, RUN_UID, a_result
 
@@ -129,15 +134,16 @@ def test_a_run_made_again_under_its_name_stays_when_the_old_one_goes(world: Seen
 def test_a_listing_replaces_what_was_known_of_its_kind_and_place(
     world: Seen, namespace: str | None, left: set[str]
 ) -> None:
-    world.store.take_list("Pod", namespace, [], 20)
+    world.store.take_list("Pod", namespace, set(), 20)
     assert set(world.store.pods(RUN_UID)) == left
     assert world.store.runs
     assert world.store.approvals(RUN_UID)
 
 
 def test_a_listing_says_nothing_of_what_is_newer_than_itself(world: Seen) -> None:
-    world.store.take_list("Pod", None, [a_pod(8, name="older")], 9)
-    assert set(world.store.pods(RUN_UID)) == {"uid-of-pod", "uid-of-older"}
+    world.take(a_pod(8, name="older"))
+    world.store.take_list("Pod", None, set(), 9)
+    assert set(world.store.pods(RUN_UID)) == {"uid-of-pod"}
 
 
 @pytest.mark.parametrize("kind", ["AgentRun", "Pod", "Approval", "Tool", "NetworkPolicy"])
@@ -154,7 +160,7 @@ def test_anything_can_be_forgotten_by_its_uid(kind: str) -> None:
     world.store.forget("unknown")
     store = world.store
     assert (store.runs, store.pods(RUN_UID), store.approvals(RUN_UID)) == ({}, {}, {})
-    assert (store.tools_named(NAMESPACE, ["a"]), store.policies_in(NAMESPACE)) == ({}, frozenset())
+    assert (store.tools_named(NAMESPACE, ["a"]), store.names("NetworkPolicy", NAMESPACE)) == ({}, frozenset())
 
 
 def test_tools_are_found_by_name_in_their_namespace() -> None:
@@ -171,23 +177,72 @@ def test_a_new_tool_wakes_the_runs_that_have_not_begun() -> None:
     assert world.tools == [(NAMESPACE, "a")]
 
 
-def test_policies_and_revisions_are_known_by_name(world: Seen) -> None:
-    world.store.take("NetworkPolicy", body("NetworkPolicy", "deny", 1))
-    world.store.take_revision(NAMESPACE, "a-1")
-    world.store.take_revision(NAMESPACE, "a-2")
-    assert world.store.policies_in(NAMESPACE) == {"deny"}
-    assert world.store.revisions_in(NAMESPACE) == {"a-1", "a-2"}
-    world.store.take("NetworkPolicy", body("NetworkPolicy", "deny", 2), gone=True)
-    assert world.store.policies_in(NAMESPACE) == frozenset()
-    assert world.store.revisions_in("other") == frozenset()
+def test_of_policies_and_revisions_only_the_names_are_known(world: Seen) -> None:
+    world.take(
+        body("NetworkPolicy", "deny", 1), body("ControllerRevision", "a-1", 1), body("ControllerRevision", "a-2", 1)
+    )
+    assert world.store.names("NetworkPolicy", NAMESPACE) == {"deny"}
+    assert world.store.names("ControllerRevision", NAMESPACE) == {"a-1", "a-2"}
+    assert world.store.names("ControllerRevision", "other") == frozenset()
+
+
+@pytest.mark.parametrize("kind", ["NetworkPolicy", "ControllerRevision", "Approval", "Tool"])
+def test_what_was_made_again_under_its_name_stays_when_the_old_one_goes_late(kind: str) -> None:
+    old, new = {"Approval": (an_approval(1), an_approval(2)), "Tool": (a_tool(1), a_tool(2))}.get(
+        kind, (body(kind, "x", 1), body(kind, "x", 2))
+    )
+    new["metadata"]["uid"] = "second"
+    world = Seen().take(old, new)
+    world.store.take(kind, old | {"metadata": old["metadata"] | {"resourceVersion": "3"}}, gone=True)
+    store = world.store
+    assert store.names(kind, NAMESPACE) or store.approvals(RUN_UID) or store.tools
 
 
 def test_the_first_result_of_a_pod_counts_until_it_is_recorded(world: Seen) -> None:
-    world.store.take_result(NAMESPACE, RUN_UID, "p", a_result(1))
-    world.store.take_result(NAMESPACE, RUN_UID, "p", a_result(2))
-    assert world.store.results(["p", "q"]) == {"p": a_result(1)}
-    world.store.forget_results(["p", "q"])
-    assert world.store.results(["p"]) == {}
+    pod = "uid-of-pod"
+    world.store.take_result(NAMESPACE, RUN_UID, pod, a_result(1))
+    world.store.take_result(NAMESPACE, RUN_UID, pod, a_result(2))
+    assert world.store.results([pod, "q"]) == {pod: a_result(1)}
+    world.store.forget_results([pod, "q"])
+    assert world.store.results([pod]) == {}
+
+
+def test_no_result_is_kept_of_what_is_gone(world: Seen) -> None:
+    world.store.take_result(NAMESPACE, RUN_UID, "gone", a_result(1))
+    assert world.store.results(["gone"]) == {}
+    world.store.take_result(NAMESPACE, RUN_UID, "uid-of-pod", a_result(1))
+    world.store.take("AgentRun", a_run(11), gone=True)
+    assert world.store.results(["uid-of-pod"]) == {}
+
+
+def test_of_a_run_that_is_over_nothing_is_kept_that_no_decision_needs(world: Seen) -> None:
+    spec = {"steps": [{"name": "a", "tool": "a"}], "input": {"x": 1}, "ttlAfterFinished": "1h", "idempotencyKey": "k"}
+    done = a_run(11, phase="Succeeded") | {"spec": spec}
+    done["metadata"]["generation"] = 2
+    world.take(done)
+    kept = world.store.runs[RUN].spec
+    assert (kept.steps, kept.input, kept.ttl_after_finished) == ((), {}, timedelta(hours=1))
+
+
+def test_a_spec_is_read_once_as_long_as_it_is_the_same(world: Seen) -> None:
+    before = world.store.runs[RUN]
+    world.take(a_run(11, phase="Running"))
+    after = world.store.runs[RUN]
+    assert (after.spec is before.spec, after.status.phase) == (True, "Running")
+
+
+@pytest.mark.parametrize("large", [{"x": "y" * MAX_SPEC}, {"x": [{}] * MAX_VALUES}])
+def test_of_what_is_too_large_only_the_size_is_kept(large: dict[str, Any]) -> None:
+    run = body("AgentRun", "run", 1, uid=RUN_UID, spec={"steps": [{"name": "a", "tool": "a"}], "input": large})
+    tool = body("Tool", "a", 1, spec={"description": "d", "image": IMAGE, "inputSchema": large})
+    store = Seen().take(run, tool).store
+    kept, spec = store.runs[RUN], store.tools[NAMESPACE, "a"].spec
+    assert isinstance(kept, OversizedRun)
+    assert isinstance(spec, OversizedToolSpec)
+    assert kept.size.startswith(f"{len(json.dumps(run['spec']))} bytes with ")
+    assert kept.spec.input == spec.input_schema == {}
+    with pytest.raises(Problem, match="so large a Tool is not taken"):
+        check_tool(spec)
 
 
 def test_no_empty_rows_are_kept_of_runs_that_are_gone(world: Seen) -> None:

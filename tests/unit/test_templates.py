@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from agentruns.core.expressions import evaluated
+from agentruns.core.expressions import compiled, evaluated
 from agentruns.core.lexing import ExpressionError
+from agentruns.core.problems import Problem
 from agentruns.core.templates import Part, expanded, expressions_in, parts
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,7 +69,7 @@ def test_an_expression_that_is_not_closed_says_how_to_write_the_text(template: s
 
 def test_an_empty_expression_is_one_and_does_not_compile() -> None:
     assert parts("${}") == (Part("", True),)
-    with pytest.raises(ExpressionError, match="args: 1:1"):
+    with pytest.raises(Problem, match="args: 1:1"):
         list(expressions_in("${}", "args"))
 
 
@@ -87,21 +88,21 @@ def test_a_big_hostile_text_is_taken_apart_in_time_linear_in_its_size(hostile: s
 
 def test_expressions_come_with_the_path_of_their_field() -> None:
     value = {"a": "${run.n}", "b": [1, {"c": "x ${run.x} ${steps.s.output}"}], "d": None}
-    assert [(path, it.source) for path, it in expressions_in(value, "args")] == [
-        ("args.a", "run.n"),
-        ("args.b[1].c", "run.x"),
-        ("args.b[1].c", "steps.s.output"),
+    assert list(expressions_in(value, "args")) == [
+        ("args.a", compiled("run.n")),
+        ("args.b[1].c", compiled("run.x")),
+        ("args.b[1].c", compiled("steps.s.output")),
     ]
 
 
 @pytest.mark.parametrize("broken", [{"a": ["", "${1 +}"]}, {"a": ["", "x ${"]}])
 def test_what_does_not_compile_names_its_field(broken: Any) -> None:
-    with pytest.raises(ExpressionError, match=r"^args\.a\[1\]: "):
+    with pytest.raises(Problem, match=r"^args\.a\[1\]: "):
         list(expressions_in(broken, "args"))
 
 
 def test_what_has_no_value_names_its_field() -> None:
-    with pytest.raises(ExpressionError, match=r"^args\.a\[0\]: there is no 'm' in the data"):
+    with pytest.raises(Problem, match=r"^args\.a\[0\]: there is no 'm' in the data"):
         filled({"a": ["x ${run.m}"]})
 
 

@@ -65,8 +65,6 @@ class ReleasePod:
 class CollectPods:
     """Delete all pods of a finished run; people have had the time to read their logs."""
 
-    run_uid: str
-
 
 @dataclass(frozen=True)
 class DeleteRun:

@@ -1,11 +1,11 @@
 """What is left to do about pods and Approvals whose part in a run is over."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from agentruns.core.actions import Action, CollectPods, DeletePod, DeleteRun, ReleasePod, SettleApproval, StopPod
-from agentruns.core.attempts import GRACE
+from agentruns.core.attempts import GRACE, PATIENCE
+from agentruns.core.model import earliest
 from agentruns.core.observed import Observed, PodSeen
 from agentruns.core.resources import (
     FINAL_PHASES,
@@ -15,9 +15,8 @@ from agentruns.core.resources import (
     ApprovalState,
     RunStatus,
     StepState,
+    StepStatus,
 )
-
-PATIENCE: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -33,28 +32,32 @@ def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
     deleted = run.metadata.deletion_timestamp is not None
     holding = IN_FLIGHT_STATES if status.phase in FINAL_PHASES else HOLDING_STATES
     held = {record.pod_uid for record in status.steps if record.state in holding}
-    over = [pod for pod in seen.pods.values() if deleted or pod.uid not in held or _has_said_all(pod, status)]
-    actions = [action for pod in over for action in _for_pod(pod, status, seen, deleted=deleted)]
-    running = [pod for pod in over if pod.started_at and pod.end is None]
+    records = {record.name: record for record in status.steps}
+    over = [
+        (pod, records.get(pod.step))
+        for pod in seen.pods.values()
+        if deleted or pod.uid not in held or _has_said_all(pod, records.get(pod.step))
+    ]
+    actions = [action for pod, record in over for action in _for_pod(pod, record, seen, deleted=deleted)]
+    running = [pod for pod, _ in over if pod.started_at and pod.end is None]
     wake_at = seen.now + (PATIENCE if deleted else GRACE) if running else None
     return Left(tuple(actions) + _unneeded_questions(status, seen), wake_at)
 
 
-def _has_said_all(pod: PodSeen, status: RunStatus) -> bool:
+def _has_said_all(pod: PodSeen, record: StepStatus | None) -> bool:
     """Whether the pod of a step in doubt is being deleted and has ended: kept, it would keep its namespace for ever."""
-    in_doubt = status.step(pod.step).state is StepState.IN_DOUBT
+    in_doubt = record is not None and record.state is StepState.IN_DOUBT
     return in_doubt and pod.deleting and pod.end is not None and pod.end.known
 
 
-def _for_pod(pod: PodSeen, status: RunStatus, seen: Observed, *, deleted: bool) -> list[Action]:
+def _for_pod(pod: PodSeen, record: StepStatus | None, seen: Observed, *, deleted: bool) -> list[Action]:
     """What is to be done about one pod: unstarted ones go, ended ones are let go of, late ones are stopped."""
     if pod.gated and not pod.deleting:
         return [DeletePod(pod.name, pod.uid, pod.resource_version)]
     actions: list[Action] = [ReleasePod(pod.name, pod.uid)] if pod.held else []
     if pod.started_at is None or pod.end is not None:
         return actions
-    record = status.step(pod.step)
-    finished_at = record.finished_at if record.pod_uid == pod.uid else None
+    finished_at = record.finished_at if record and record.pod_uid == pod.uid else None
     late = deleted or (finished_at is not None and seen.now >= finished_at + GRACE)
     return [StopPod(pod.name, pod.uid), *actions] if late else actions
 
@@ -78,11 +81,11 @@ def after_the_end(run: AgentRun, seen: Observed) -> Left:
     if seen.pods:
         collect_at = finished_at + seen.pod_retention
         due = seen.now >= collect_at
-        actions += [CollectPods(run.metadata.uid)] if due else []
+        actions += [CollectPods()] if due else []
         wakes.append(None if due else collect_at)
     if run.spec.ttl_after_finished is not None and run.metadata.deletion_timestamp is None:
         delete_at = finished_at + run.spec.ttl_after_finished
         due = seen.now >= delete_at
         actions += [DeleteRun(run.metadata.uid, run.metadata.resource_version)] if due else []
         wakes.append(None if due else delete_at)
-    return Left(tuple(actions), min((it for it in wakes if it is not None), default=None))
+    return Left(tuple(actions), earliest(wakes))

@@ -1,21 +1,23 @@
 """What a person is asked, exactly what the answer covers, and when an answer counts."""
 
+import json
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Any, Final
 
 from agentruns.core.digests import digest
-from agentruns.core.expressions import value
-from agentruns.core.inputs import Problem, Reader
+from agentruns.core.expressions import Data, value
+from agentruns.core.inputs import Attempt, Reader
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import API_VERSION, LABEL_RUN_UID, approval_name
 from agentruns.core.observed import Observed
-from agentruns.core.pods import Attempt, owner
-from agentruns.core.resources import AgentRun, Approval, Step
+from agentruns.core.problems import Problem
+from agentruns.core.resources import AgentRun, Approval, Step, ToolSpec, owner
 from agentruns.core.templates import as_text, expanded
 
 _SHOWN_LENGTH: Final = 1024
+_TOLD_LENGTH: Final = 64
+_PLAIN: Final = re.compile(r"[\w.:/@+#-]+")
 _LOOKS_ESCAPED: Final = re.compile(r"\\(?=[uU])")
 _BLANK: Final = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
@@ -27,11 +29,19 @@ _SHOWN_FIELDS: Final = ("summary", "args", "why", "tool", "goal")
 
 @dataclass(frozen=True)
 class Demand:
-    """A question to a person: the Approval's name, the digest an answer binds to, and the manifest that asks."""
+    """A question to a person, as the manifest that asks."""
 
-    name: str
-    digest: str
     manifest: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The Approval's name."""
+        return str(self.manifest["metadata"]["name"])
+
+    @property
+    def digest(self) -> str:
+        """What an answer binds to."""
+        return str(self.manifest["spec"]["digest"])
 
 
 def because(step: Step, attempt: Attempt, seen: Observed) -> str:
@@ -44,23 +54,14 @@ def because(step: Step, attempt: Attempt, seen: Observed) -> str:
     if tool.asks == "Never":
         return ""
     try:
-        passes = value(tool.approval_unless, {"args": attempt.args}, seen) is True
+        passes = value(tool.approval_unless, {"args": Data(attempt.args)}, seen) is True
     except ExpressionError as error:
         return f"the tool asks unless {tool.approval_unless}; that could not be evaluated: {error}"
     return "" if passes else f"the tool asks unless {tool.approval_unless}"
 
 
-def effect_demand(run: AgentRun, step: Step, attempt: Attempt, request: dict[str, Any]) -> Demand:
-    """The question whether this effect may happen; one answer covers all attempts of the same intent."""
-    return _demand(run, step, attempt, "Effect", request)
-
-
-def doubt_demand(run: AgentRun, step: Step, attempt: Attempt, request: dict[str, Any]) -> Demand:
-    """The question what became of an effect whose outcome cannot be known."""
-    return _demand(run, step, attempt, "InDoubt", request)
-
-
-def _demand(run: AgentRun, step: Step, attempt: Attempt, purpose: str, request: dict[str, Any]) -> Demand:
+def demand(run: AgentRun, step: Step, attempt: Attempt, purpose: str, request: dict[str, Any]) -> Demand:
+    """The question for this purpose; one answer covers all attempts of the same intent."""
     binding = {
         "runUID": run.metadata.uid,
         "step": step.name,
@@ -70,71 +71,75 @@ def _demand(run: AgentRun, step: Step, attempt: Attempt, purpose: str, request: 
         "purpose": purpose,
     }
     bound = digest(binding)
-    name = approval_name(run.metadata.name, step.name, bound)
-    manifest = {
-        "apiVersion": API_VERSION,
-        "kind": "Approval",
-        "metadata": {
-            "name": name,
-            "namespace": run.metadata.namespace,
-            "labels": {LABEL_RUN_UID: run.metadata.uid},
-            "ownerReferences": [owner(run)],
-        },
-        "spec": {
-            "runRef": {"name": run.metadata.name, "uid": run.metadata.uid},
-            "step": step.name,
-            "tool": step.tool,
-            "purpose": purpose,
-            "digest": bound,
-            "request": request,
-        },
+    metadata = {
+        "name": approval_name(run.metadata.name, step.name, bound),
+        "namespace": run.metadata.namespace,
+        "labels": {LABEL_RUN_UID: run.metadata.uid},
+        "ownerReferences": [owner(run)],
     }
-    return Demand(name, bound, manifest)
+    spec = {
+        "runRef": {"name": run.metadata.name, "uid": run.metadata.uid},
+        "step": step.name,
+        "tool": step.tool,
+        "purpose": purpose,
+        "digest": bound,
+        "request": request,
+    }
+    return Demand({"apiVersion": API_VERSION, "kind": "Approval", "metadata": metadata, "spec": spec})
 
 
-def effect_request(run: AgentRun, step: Step, attempt: Attempt, reason: str, reader: Reader) -> dict[str, Any]:
+def effect_request(reader: Reader, step: Step, attempt: Attempt) -> dict[str, Any]:
     """Everything a person needs to decide on an effect, every string of it safe to print."""
     return {
-        **_common(run, step, attempt, reader.seen),
+        **_common(reader, step, attempt),
         "why": _why(step, reader),
-        "because": escaped(reason),
+        "because": escaped(because(step, attempt, reader.seen)),
         "onApprove": f"runs {step.tool} once, with exactly these arguments",
-        "onReject": "the run ends as Failed, Rejected"
-        if step.on_failure == "Fail"
-        else "the step ends as Failed, Rejected; the run goes on",
-        "askedBefore": attempt.epoch,
+        "onReject": _on_no(step, "Rejected"),
     }
 
 
-def doubt_request(run: AgentRun, step: Step, attempt: Attempt, outcome: str, seen: Observed) -> dict[str, Any]:
+def doubt_request(reader: Reader, step: Step, attempt: Attempt, outcome: str) -> dict[str, Any]:
     """Everything a person needs to say what became of an effect."""
     return {
-        **_common(run, step, attempt, seen),
+        **_common(reader, step, attempt),
         "because": "the outcome of this step is unknown, and the tool is not safe to repeat",
         "outcome": escaped(outcome),
         "onApprove": "Happened (with its output): the run goes on from there. RunAgain: the tool runs once more",
-        "onReject": "Fail: the run ends as Failed, InDoubt",
+        "onReject": f"Fail: {_on_no(step, 'InDoubt')}",
+    }
+
+
+def _on_no(step: Step, reason: str) -> str:
+    if step.on_failure == "Fail":
+        return f"the run ends as Failed, {reason}"
+    return f"the step ends as Failed, {reason}; the run goes on"
+
+
+def _common(reader: Reader, step: Step, attempt: Attempt) -> dict[str, Any]:
+    spec = reader.run.spec
+    return {
+        "summary": _summary(step, attempt, reader.seen),
+        "args": escaped_deep(attempt.args),
+        "tool": _shown_tool(attempt.tool),
+        "requestedBy": escaped(spec.requested_by),
+        "idempotencyKey": escaped(spec.idempotency_key or ""),
+        "goal": escaped(spec.goal),
         "askedBefore": attempt.epoch,
     }
 
 
-def _common(run: AgentRun, step: Step, attempt: Attempt, seen: Observed) -> dict[str, Any]:
-    tool = attempt.tool
+def _shown_tool(tool: ToolSpec) -> dict[str, Any]:
+    """What runs if the answer is yes. Nothing of it is cut: what is not shown would be approved unseen."""
     return {
-        "summary": _summary(step, attempt, seen),
-        "args": escaped_deep(attempt.args),
-        "tool": {
-            "description": escaped(tool.description),
-            "image": tool.image,
-            "command": [escaped(word) for word in tool.command],
-            "effect": tool.effect.value,
-            "egress": list(tool.egress),
-            "secretNames": tool.secret_names,
-            "env": [escaped(_variable(it)) for it in tool.env],
-            "runtimeClassName": tool.runtime_class_name,
-        },
-        "requestedBy": escaped(run.spec.requested_by),
-        "goal": escaped(run.spec.goal),
+        "description": escaped(tool.description),
+        "image": _shown(tool.image),
+        "command": [_shown(word) for word in tool.command],
+        "effect": tool.effect.value,
+        "egress": escaped_deep(list(tool.egress)),
+        "secretNames": [_shown(name) for name in tool.secret_names],
+        "env": [_shown(_variable(it)) for it in tool.env],
+        "runtimeClassName": _shown(tool.runtime_class_name),
     }
 
 
@@ -151,29 +156,38 @@ def _summary(step: Step, attempt: Attempt, seen: Observed) -> str:
     plain = f"Run {step.tool}"
     if not attempt.tool.approval_summary:
         return plain
+    data = {"args": Data(attempt.args)}
     try:
-        text = expanded(
-            attempt.tool.approval_summary, "approvalSummary", lambda it: value(it, {"args": attempt.args}, seen)
-        )
-    except ExpressionError as error:
-        return escaped(f"{plain} (its summary could not be made: {error})")
+        text = expanded(attempt.tool.approval_summary, "approvalSummary", lambda it: _told(value(it, data, seen)))
+    except Problem as problem:
+        return escaped(f"{plain} (its summary could not be made: {problem})")
     return escaped(as_text(text))
+
+
+def _told(value: Any) -> str:
+    """A value inside a summary: quoted unless it is one plain word, so that no value passes for the owner's words."""
+    if isinstance(value, str) and not _PLAIN.fullmatch(value):
+        text = json.dumps(value, ensure_ascii=False)
+        return text if len(text) <= _TOLD_LENGTH else f'{text[: _TOLD_LENGTH - 1]}…"'
+    text = as_text(value)
+    return text if len(text) <= _TOLD_LENGTH else f"{text[:_TOLD_LENGTH]}…"
 
 
 def _why(step: Step, reader: Reader) -> str:
     """The author's reason for this step, as a text."""
-    try:
-        text = expanded(step.why, "why", reader)
-    except ExpressionError as error:
-        raise Problem(f"step {step.name}: {error}") from error
-    return escaped(as_text(text))
+    return escaped(as_text(expanded(step.why, "why", reader)))
 
 
-def is_ours(approval: Approval, demand: Demand, run: AgentRun) -> bool:
-    """Whether an Approval is the one this run asked for, showing what it was asked to show."""
-    expected, shown = demand.manifest["spec"]["request"], approval.spec.request
+def is_ours(approval: Approval, question: Demand, run: AgentRun) -> bool:
+    """Whether an Approval is the one this run asked for, showing what it was asked to show, now and ever.
+
+    Its generation counts the changes of its spec: it is made, it is decided on, and there may be no others.
+    """
+    expected, shown = question.manifest["spec"]["request"], approval.spec.request
+    changes = 1 if approval.spec.decision is None else 2
     return (
-        approval.spec.digest == demand.digest
+        approval.metadata.generation <= changes
+        and approval.spec.digest == question.digest
         and approval.spec.run_ref.uid == run.metadata.uid
         and any(reference.uid == run.metadata.uid for reference in approval.metadata.owner_references)
         and all(shown.get(key, "") == expected.get(key, "") for key in _SHOWN_FIELDS)
@@ -188,11 +202,13 @@ def escaped(text: str) -> str:
 
 def _shown(text: str) -> str:
     """The text with what cannot be seen made visible; what looks like an escape already is told apart from one."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
     return "".join(_visible(character) for character in _LOOKS_ESCAPED.sub(r"\\u005c", text))
 
 
 def _visible(character: str) -> str:
-    if character == " " or (unicodedata.category(character)[0] not in "CZ" and character not in _BLANK):
+    if character.isprintable() and character not in _BLANK:
         return character
     return character.encode("unicode_escape").decode() if ord(character) > 0xFF else f"\\u{ord(character):04x}"
 

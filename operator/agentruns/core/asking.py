@@ -3,20 +3,14 @@
 from datetime import timedelta
 from typing import Final
 
-from agentruns.core import outputs, schemas
+from agentruns.core import outputs
 from agentruns.core.actions import Create, SettleApproval
-from agentruns.core.approvals import (
-    Demand,
-    because,
-    doubt_demand,
-    doubt_request,
-    effect_demand,
-    effect_request,
-    is_ours,
-)
+from agentruns.core.approvals import Demand, demand, doubt_request, effect_request, is_ours
 from agentruns.core.attempts import Ended, Outcome, examined
+from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
 from agentruns.core.observed import PolicyEnforced
+from agentruns.core.problems import Problem
 from agentruns.core.resources import Approval, ApprovalState, RecordedDecision, StepState
 from agentruns.core.starting import started
 
@@ -29,20 +23,18 @@ HINDRANCES: Final = {
 _SETTLED_AS: Final = {"Approve": ApprovalState.APPROVED, "Reject": ApprovalState.REJECTED}
 
 
-def asked(look: Look) -> Moved:
+def asked(look: Look, attempt: Attempt) -> Moved:
     """A step that waits for a person: the question is put, and its answer followed."""
-    attempt = look.attempt()
-    request = effect_request(look.run, look.step, attempt, because(look.step, attempt, look.seen), look.reader)
-    demand = effect_demand(look.run, look.step, attempt, request)
+    question = demand(look.run, look.step, attempt, "Effect", effect_request(look.reader, look.step, attempt))
     waiting = look.recording(
-        state=StepState.AWAITING_APPROVAL, reason="AwaitingDecision", message="", approval=demand.name
+        state=StepState.AWAITING_APPROVAL, reason="AwaitingDecision", message="", approval=question.name
     )
-    answer = _answer(waiting, demand)
+    answer = _answer(waiting, question)
     if isinstance(answer, Moved):
         return answer
     decided = waiting.recording(decision=answer, message="")
     if answer.verdict == "Approve":
-        return started(decided, attempt)
+        return started(decided.recording(input_digest=attempt.input_digest), attempt)
     return Moved(decided.failed("Rejected", f"{answer.by or 'a person'} rejected it{_because_of(answer)}"))
 
 
@@ -51,42 +43,41 @@ def doubted(look: Look) -> Moved:
     found = examined(look.record, look.seen)
     if isinstance(found, Ended) and found.outcome is Outcome.SUCCEEDED and found.result:
         return outputs.settled(look, found.result.output)  # it could be read after all: nobody need be asked
-    attempt = look.attempt()
-    request = doubt_request(look.run, look.step, attempt, look.record.message, look.seen)
-    demand = doubt_demand(look.run, look.step, attempt, request)
-    waiting = look.recording(approval=demand.name)
-    answer = _answer(waiting, demand)
+    try:
+        attempt = look.attempt()
+    except Problem as problem:  # what was sent cannot be shown any more; it is in doubt all the same
+        return Moved(look.recording(reason=problem.reason, message=str(problem)).record)
+    request = doubt_request(look.reader, look.step, attempt, look.record.message)
+    question = demand(look.run, look.step, attempt, "InDoubt", request)
+    answer = _answer(look.recording(approval=question.name), question)
     if isinstance(answer, Moved):
         return answer
-    decided = waiting.recording(decision=answer)
+    closed = isinstance(found, Ended) and found.closed
+    return _resolved(look.recording(approval=question.name, decision=answer), answer, closed=closed)
+
+
+def _resolved(look: Look, answer: RecordedDecision, *, closed: bool) -> Moved:
+    """What a person's word makes of a step in doubt; it runs again only once its attempt is closed."""
     match answer.verdict:
         case "Happened":
-            return _happened(decided, demand)
-        case "RunAgain" if not (isinstance(found, Ended) and found.closed):
-            return Moved(look.record, wake_at=look.seen.now + RETRY_POLICY)
+            decision = look.seen.approvals[look.record.approval].spec.decision
+            return outputs.settled(look, decision.output if decision else None, "decision.output")
+        case "RunAgain" if not closed:
+            return Moved(look.recording(decision=None).record, wake_at=look.seen.now + RETRY_POLICY)
         case "RunAgain":
-            again = decided.recording(state=StepState.WAITING, epoch=look.record.epoch + 1, attempt=0)
+            again = look.recording(state=StepState.WAITING, epoch=look.record.epoch + 1, attempt=0)
             return Moved(again.record)
         case _:
             said = f"{look.record.message}; {answer.by or 'a person'} let it fail{_because_of(answer)}"
-            return Moved(decided.failed("InDoubt", said))
+            return Moved(look.failed("InDoubt", said))
 
 
-def _happened(look: Look, demand: Demand) -> Moved:
-    """The output that a person vouches for, held to the tool's schema like any other."""
-    decision = look.seen.approvals[demand.name].spec.decision
-    output = decision.output if decision else None
-    if look.tool.output_schema and (wrong := schemas.problems(look.tool.output_schema, output, look.seen)):
-        return Moved(look.failed("InvalidResult", f"decision.output does not fit the outputSchema: {wrong}"))
-    return outputs.kept(look, output)
-
-
-def _answer(look: Look, demand: Demand) -> RecordedDecision | Moved:
+def _answer(look: Look, question: Demand) -> RecordedDecision | Moved:
     """The decision that counts, once its Approval says so; until then what is to be done about it."""
-    approval = look.seen.approvals.get(demand.name)
+    approval = look.seen.approvals.get(question.name)
     if approval is None:
-        return Moved(look.record, preparations=(Create(demand.manifest),))
-    if not is_ours(approval, demand, look.run):
+        return Moved(look.record, preparations=(Create(question.manifest),))
+    if not is_ours(approval, question, look.run):
         return Moved(look.recording(reason="ForeignApproval").record)
     if approval.spec.decision is None or approval.metadata.deletion_timestamp is not None:
         return Moved(look.record)

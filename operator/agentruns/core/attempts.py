@@ -11,6 +11,8 @@ from agentruns.core.result_lines import printable
 
 GRACE: Final = timedelta(seconds=5)
 """What a pod gets to end by itself, after its result or after being told to stop."""
+PATIENCE: Final = timedelta(seconds=30)
+"""How long to wait for a pod to follow an order before giving it again."""
 START_WINDOW: Final = timedelta(minutes=5)
 """How long after it was prepared a pod may begin; its entry point refuses later."""
 NOT_STARTED: Final = "NotStarted"
@@ -52,7 +54,6 @@ class Ended:
 class Underway:
     """An attempt without an outcome yet. `stuck` says why it has not begun, as the cluster puts it."""
 
-    begun: bool
     stuck: str = ""
 
 
@@ -85,7 +86,7 @@ def examined(step: StepStatus, seen: Observed) -> Ended | Underway:
             return _said(result, closed=True)
         if seen.answer(PodIsGone(step.pod, step.pod_uid)):
             return Ended(Outcome.UNKNOWN, True, "PodLost", f"pod {step.pod} is gone, and with it what it did")
-        return Underway(begun=False)
+        return Underway()
     if result := seen.results.get(pod.uid):
         return _said(result, closed=_has_ended(pod))
     if _never_began(pod):
@@ -93,7 +94,7 @@ def examined(step: StepStatus, seen: Observed) -> Ended | Underway:
         return Ended(Outcome.NEVER_STARTED, True, "NeverStarted", why or "its pod was removed unstarted")
     if _has_ended(pod):
         return _finished(pod, seen)
-    return Underway(begun=pod.begun, stuck=_why_not(pod))
+    return Underway(_why_not(pod))
 
 
 def _has_ended(pod: PodSeen) -> bool:
@@ -115,7 +116,7 @@ def _never_began(pod: PodSeen) -> bool:
 
 def _finished(pod: PodSeen, seen: Observed) -> Ended:
     """The outcome of a pod whose container has ended and whose result was not seen while it ran."""
-    answer = seen.answer(ResultOf(pod.name, pod.uid))
+    answer = seen.answer(ResultOf(pod.uid))
     if isinstance(answer, ToolResult):
         return _said(answer, closed=True)
     assert isinstance(answer, NoResult)
@@ -157,5 +158,5 @@ def _said(result: ToolResult, *, closed: bool) -> Ended:
 def _why_not(pod: PodSeen) -> str:
     """Why a pod does not begin, in the cluster's words; empty if it is merely on its way."""
     if pod.waiting_reason and pod.waiting_reason not in ("ContainerCreating", "PodInitializing"):
-        return f"{pod.waiting_reason}: {pod.waiting_message}"[:1024]
-    return f"{pod.reason}: {pod.message}"[:1024] if pod.reason and not pod.gated else ""
+        return f"{pod.waiting_reason}: {pod.waiting_message}"
+    return f"{pod.reason}: {pod.message}" if pod.reason and not pod.gated else ""

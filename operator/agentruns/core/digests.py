@@ -6,23 +6,30 @@ from typing import Any, Final
 
 import rfc8785
 
+from agentruns.core.problems import Problem
+
 MAX_DEPTH: Final = 64
 
 
-class NotCanonicalError(ValueError):
+class NotCanonicalError(Problem):
     """A value that has no exact JSON form; the message says what to write instead."""
 
 
 def canonical(value: Any) -> bytes:
     """The canonical JSON (RFC 8785) of a value, equal for equal values whatever their order of keys."""
-    if depth(value) > MAX_DEPTH:
-        raise NotCanonicalError(f"is nested more than {MAX_DEPTH} levels deep; flatten it")
+    require_flat(value)
     try:
         return rfc8785.dumps(value)
     except rfc8785.IntegerDomainError as error:
         raise NotCanonicalError("has a whole number beyond 2^53, which JSON cannot carry exactly; quote it") from error
     except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise NotCanonicalError(f"has no exact JSON form: {error}") from error
+
+
+def require_flat(value: Any) -> None:
+    """Raises NotCanonicalError for a value that is nested so deeply that others would feel it."""
+    if depth(value) > MAX_DEPTH:
+        raise NotCanonicalError(f"is nested more than {MAX_DEPTH} levels deep; flatten it")
 
 
 def compact(value: Any) -> bytes:
@@ -66,6 +73,6 @@ def _children(item: Any) -> list[Any]:
     """The members of an object or an array, with an empty one counted as one level."""
     if isinstance(item, dict):
         return list(item.values()) or [None]
-    if isinstance(item, list):
-        return item or [None]
+    if isinstance(item, list | tuple):
+        return list(item) or [None]
     return []

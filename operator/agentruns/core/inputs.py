@@ -1,24 +1,38 @@
 """What a step's expressions may read, and the input that its tool gets from them."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
 from typing import Any, Final
 
 from agentruns.core import schemas
-from agentruns.core.digests import NotCanonicalError, digest, fingerprint
-from agentruns.core.expressions import compiled, value
-from agentruns.core.lexing import ExpressionError
-from agentruns.core.observed import Observed, StoredOutput
-from agentruns.core.pods import Attempt, input_text, tool_input
-from agentruns.core.resources import AgentRun, PinnedTool, Step, StepState, StepStatus, ToolSpec
+from agentruns.core.digests import digest, fingerprint
+from agentruns.core.expressions import Data, compiled, value
+from agentruns.core.observed import Lost, Observed, StoredOutput
+from agentruns.core.problems import Problem, within
+from agentruns.core.resources import AgentRun, Step, StepState, StepStatus, ToolSpec
 from agentruns.core.templates import expanded
 
 MAX_INPUT: Final = 65_536
 """Bytes of AGENTRUN_INPUT: it travels as one environment variable."""
 
 
-class Problem(ValueError):  # noqa: N818 - the user's mistake is a decision, not a failure of ours
-    """Something in a spec that cannot work; the message names the field and the remedy."""
+@dataclass(frozen=True)
+class Attempt:
+    """Everything that makes one attempt of one step what it is."""
+
+    step: str
+    number: int
+    epoch: int
+    tool: ToolSpec
+    revision: str
+    timeout: timedelta
+    args: Any
+    input_text: str
+    input_digest: str
+    idempotency_key: str
 
 
 @dataclass(frozen=True)
@@ -30,31 +44,40 @@ class Reader:
     seen: Observed
 
     def __call__(self, source: str) -> Any:
-        """The value of an expression; only the steps that it names are looked up."""
-        steps = {name: self._step(self.records.get(name, StepStatus(name=name))) for name in compiled(source).steps}
-        return value(source, {"run": self._run(), "steps": steps}, self.seen)
+        """The value of an expression; only what it names is looked up."""
+        expression = compiled(source)
+        environment = {"run": self._run} if "run" in expression.names else {}
+        if "steps" in expression.names:
+            environment["steps"] = Data({name: self._step(name) for name in sorted(expression.steps)})
+        return value(source, environment, self.seen)
 
-    def truth(self, source: str, field: str) -> bool:
-        """The value of an expression that must be true or false; Problem names the field if it is neither."""
-        try:
-            found = self(source)
-        except ExpressionError as error:
-            raise Problem(f"{field}: {error}") from error
+    def truth(self, source: str) -> bool:
+        """The value of an expression that must be true or false; Problem if it is neither."""
+        found = self(source)
         if not isinstance(found, bool):
-            raise Problem(f"{field}: must be true or false, and is a {type(found).__name__}")
+            raise Problem(f"must be true or false, and is a {type(found).__name__}")
         return found
 
-    def _run(self) -> dict[str, Any]:
+    @cached_property
+    def _run(self) -> Data:
         metadata, spec = self.run.metadata, self.run.spec
-        return {"name": metadata.name, "namespace": metadata.namespace, "goal": spec.goal, "input": spec.input}
+        return Data({"name": metadata.name, "namespace": metadata.namespace, "goal": spec.goal, "input": spec.input})
 
-    def _step(self, record: StepStatus) -> dict[str, Any]:
+    def _step(self, name: str) -> dict[str, Any]:
+        record = self.records.get(name)
+        if record is None:
+            return {"state": StepState.PENDING.value, "output": None}
         return {"state": record.state.value, "output": self._output(record)}
 
     def _output(self, record: StepStatus) -> Any:
         if record.state is not StepState.SUCCEEDED:
             return None
-        return self.seen.answer(StoredOutput(record.output_ref)) if record.output_ref else record.output
+        if record.output_ref is None:
+            return record.output
+        found = self.seen.answer(StoredOutput(record.output_ref))
+        if isinstance(found, Lost):
+            raise Problem(f"the output of step {record.name} is lost: {found.message}", "StateLost")
+        return found
 
 
 def idempotency_key(run: AgentRun, step: str) -> str:
@@ -64,35 +87,27 @@ def idempotency_key(run: AgentRun, step: str) -> str:
 
 def arguments(step: Step, evaluate: Callable[[str], Any], tool: ToolSpec, seen: Observed) -> Any:
     """A step's arguments with their expressions replaced, valid for the tool's input schema; Problem otherwise."""
-    try:
-        args = expanded(step.args, "args", evaluate)
-    except ExpressionError as error:
-        raise Problem(f"step {step.name}: {error}") from error
+    args = expanded(step.args, "args", evaluate)
     if tool.input_schema and (wrong := schemas.problems(tool.input_schema, args, seen)):
-        raise Problem(f"step {step.name}: args do not fit the inputSchema of tool {step.tool}: {wrong}")
+        raise Problem(f"args do not fit the inputSchema of tool {step.tool}: {wrong}")
     return args
 
 
-def attempt(run: AgentRun, step: Step, record: StepStatus, pinned: PinnedTool, tool: ToolSpec, args: Any) -> Attempt:
-    """The attempt that a step's record stands at; Problem where its input cannot be carried to a pod."""
-    key = idempotency_key(run, step.name)
-    content = tool_input(run, step.name, key, args)
-    try:
+def tool_input(run: AgentRun, step: str, args: Any) -> dict[str, Any]:
+    """What AGENTRUN_INPUT carries: the same for every attempt, so that a decision can bind to it."""
+    return {
+        "run": {"name": run.metadata.name, "namespace": run.metadata.namespace, "goal": run.spec.goal},
+        "step": step,
+        "idempotencyKey": idempotency_key(run, step),
+        "args": args,
+    }
+
+
+def carried(content: dict[str, Any]) -> tuple[str, str]:
+    """A tool's input as it stands in the pod, and its digest; Problem where it cannot be carried to a pod."""
+    with within("args"):
         bound = digest(content)
-    except NotCanonicalError as error:
-        raise Problem(f"step {step.name}: args: the value {error}") from error
-    text = input_text(content)
-    if len(text) > MAX_INPUT:
-        raise Problem(f"step {step.name}: args: {len(text)} bytes of input; at most {MAX_INPUT} fit, pass less")
-    return Attempt(
-        step=step.name,
-        number=max(record.attempt, 1),
-        epoch=record.epoch,
-        tool=tool,
-        revision=pinned.revision,
-        timeout=min(step.timeout or tool.timeout, tool.timeout),
-        args=args,
-        input_text=text,
-        input_digest=bound,
-        idempotency_key=key,
-    )
+        text = json.dumps(content, separators=(",", ":"))
+        if len(text) > MAX_INPUT:
+            raise Problem(f"{len(text)} bytes of input; at most {MAX_INPUT} fit, pass less")
+    return text, bound

@@ -11,6 +11,7 @@ from agentruns.core.naming import (
     SANDBOX_CONTAINER,
 )
 from agentruns.core.observed import ContainerEnd, PodSeen
+from agentruns.core.result_lines import printable
 
 _LOST: Final = "ContainerStatusUnknown"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,11 +40,11 @@ def pod_seen(body: dict[str, Any]) -> PodSeen:
         node=spec.get("nodeName") or "",
         phase=status.get("phase") or "",
         reason=status.get("reason") or _unscheduled(status)[0],
-        message=status.get("message") or _unscheduled(status)[1],
+        message=printable(status.get("message") or _unscheduled(status)[1]),
         image=_image(container),
         started_at=_started_at(state),
         waiting_reason=waiting.get("reason") or "",
-        waiting_message=waiting.get("message") or "",
+        waiting_message=printable(waiting.get("message") or ""),
         end=_end(state, container),
         restarted=_restarted(container),
         disrupted=any(it.get("type") == "DisruptionTarget" for it in status.get("conditions") or []),

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from agentruns.core.problems import Problem
+
 Token = tuple[str, str]
 """Its kind (comment, string, unclosed, word, space or mark) and its text."""
 
@@ -19,7 +21,7 @@ _TOKEN = re.compile(
 _LOOPS: Final = frozenset({"all", "exists", "existsOne", "exists_one", "filter", "map"})
 
 
-class ExpressionError(ValueError):
+class ExpressionError(Problem):
     """An expression that does not compile, asks for what it may not read, or has no usable value."""
 
 
@@ -47,11 +49,6 @@ def bound_names(source: str) -> frozenset[str]:
     """The names that comprehensions bind."""
     solid = _solid(source)
     return frozenset(solid[place + 1][1] for place in _loops(solid) if place + 1 < len(solid))
-
-
-def matches_patterns(source: str) -> bool:
-    """Whether an expression matches a regular expression, which may be big or come from data."""
-    return ("word", "matches") in _solid(source)
 
 
 def steps_read(source: str) -> frozenset[str]:

@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
-from agentruns.core import plan
 from agentruns.core.actions import Action, Create, Preparation
 from agentruns.core.aftermath import after_the_end, loose_ends
 from agentruns.core.asking import HINDRANCES
-from agentruns.core.digests import NotCanonicalError, canonical
-from agentruns.core.inputs import Problem, Reader
-from agentruns.core.lexing import ExpressionError
+from agentruns.core.attempts import PATIENCE
+from agentruns.core.checks import check_run
+from agentruns.core.digests import canonical
+from agentruns.core.inputs import Reader
 from agentruns.core.limits import Ending, ending, time_left
-from agentruns.core.observed import Lost, Observed, PinnedSpec, Refusal
+from agentruns.core.model import earliest
+from agentruns.core.observed import Lost, Observed, PinnedSpec, Refusal, all_answered
 from agentruns.core.pinning import MissingToolError, pinned_tools
+from agentruns.core.problems import Problem, within
 from agentruns.core.resources import (
     FINAL_STATES,
     FORMAT_VERSION,
@@ -24,12 +27,14 @@ from agentruns.core.resources import (
     Phase,
     RunStatus,
     StepState,
+    WaitingFor,
 )
 from agentruns.core.schedule import Tools, one_round
 from agentruns.core.starting import RETRY_REFUSED
+from agentruns.core.steps import NOT_RETRIED
 from agentruns.core.summary import observed, summarised
 from agentruns.core.templates import expanded
-from agentruns.core.watching import PATIENCE, end_of
+from agentruns.core.watching import end_of
 
 TOOL_PATIENCE: Final = timedelta(minutes=2)
 """How long a run waits for a Tool that is not there yet: `kubectl apply -f dir/` comes in any order."""
@@ -59,7 +64,8 @@ def decide(run: AgentRun, seen: Observed) -> Decision:
         return Decision(run.status, actions=left.actions, wake_at=left.wake_at)
     if run.status.started_at is None:
         return _begin(run, seen)
-    tools = {pin.name: seen.answer(PinnedSpec(pin)) for pin in run.status.tools}
+    specs = all_answered(partial(seen.answer, PinnedSpec(pin)) for pin in run.status.tools)
+    tools = {pin.name: spec for pin, spec in zip(run.status.tools, specs, strict=True)}
     if lost := next((it for it in tools.values() if isinstance(it, Lost)), None):
         return _without_state(run, lost, seen)
     return _go_on(run, run.status, tools, seen)
@@ -73,15 +79,15 @@ def _begin(run: AgentRun, seen: Observed) -> Decision:
     if limit := ending(run, run.status, seen.now):
         return Decision(_final(run, run.status, limit.phase, limit.reason, limit.message, seen))
     if isinstance(run, OversizedRun):
-        return _invalid(run, f"spec: {run.size} bytes; so large a run is not taken, pass references instead", seen)
+        return _invalid(run, f"spec: {run.size}; so large a run is not taken, pass references instead", seen)
     if run.spec.desired_state == "Paused":
         return Decision(_in(run, run.status, Phase.PAUSED, "PausedByUser", "desiredState is Paused", seen))
     try:
         pins = pinned_tools(run, seen.tools)
-        plan.check(run, seen.tools, seen)
+        check_run(run, seen.tools, seen)
     except MissingToolError as missing:
         return _without_tool(run, missing, seen)
-    except (Problem, NotCanonicalError) as problem:
+    except Problem as problem:
         return _invalid(run, str(problem), seen)
     unsaved = [Create(pin.manifest) for pin in pins if pin.tool.revision not in seen.stored]
     for create in unsaved:
@@ -110,7 +116,8 @@ def _without_tool(run: AgentRun, missing: MissingToolError, seen: Observed) -> D
     if seen.now >= since + TOOL_PATIENCE:
         said = f"{missing}; it was waited for {TOOL_PATIENCE.total_seconds():.0f} s"
         return Decision(_final(run, run.status, Phase.FAILED, "ToolNotFound", said, seen))
-    status = _in(run, run.status, Phase.PENDING, "WaitingForTool", str(missing), seen, missing=missing.tool)
+    named = run.status.model_copy(update={"waiting_for": (WaitingFor(kind="Tool", name=missing.tool),)})
+    status = _in(run, named, Phase.PENDING, "WaitingForTool", str(missing), seen)
     return Decision(status, wake_at=since + TOOL_PATIENCE)
 
 
@@ -146,7 +153,7 @@ def _go_on(run: AgentRun, before: RunStatus, tools: Tools, seen: Observed) -> De
         phased,
         preparations,
         actions=tuple(it for move in moved.moves for it in move.actions) + (left.actions if left else ()),
-        wake_at=min((it for it in wakes if it is not None), default=None),
+        wake_at=earliest(wakes),
     )
 
 
@@ -193,8 +200,11 @@ def _underway(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
 def _ended_early(run: AgentRun, status: RunStatus, limit: Ending, seen: Observed) -> RunStatus:
     """A run that a limit has ended, saying what had been done by then and what is not known."""
     done = [it.name for it in status.steps if it.state is StepState.SUCCEEDED]
+    given_up = [it.name for it in status.steps if it.state is StepState.CANCELLED and it.reason == NOT_RETRIED]
     doubtful = [it.name for it in status.steps if it.state is StepState.IN_DOUBT]
     said = f"{limit.message}; done before: {', '.join(done) or 'nothing'}"
+    if given_up:
+        said += f"; not tried again, and may have been done: {', '.join(given_up)}"
     if doubtful:
         said += f"; IN DOUBT, it may have been done: {', '.join(doubtful)}"
     return _final(run, status, limit.phase, limit.reason, said, seen)
@@ -205,9 +215,11 @@ def _completed(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
     records = {record.name: record for record in status.steps}
     try:
         output: Any = expanded(run.spec.output, "output", Reader(run, records, seen)) or None
-        size = len(canonical(output))
-    except (ExpressionError, NotCanonicalError) as error:
-        return _final(run, status, Phase.FAILED, "OutputInvalid", str(error), seen)
+        with within("output"):
+            size = len(canonical(output))
+    except Problem as problem:
+        reason = "StateLost" if problem.reason == "StateLost" else "OutputInvalid"
+        return _final(run, status, Phase.FAILED, reason, str(problem), seen)
     if size > OUTPUT_LIMIT:
         said = f"output: {size} bytes; at most {OUTPUT_LIMIT} fit, take less from the steps"
         return _final(run, status, Phase.FAILED, "OutputInvalid", said, seen)
@@ -219,9 +231,7 @@ def _final(run: AgentRun, status: RunStatus, phase: Phase, reason: str, message:
     return _in(run, status.model_copy(update={"finished_at": seen.now}), phase, reason, message, seen)
 
 
-def _in(
-    run: AgentRun, status: RunStatus, phase: Phase, reason: str, message: str, seen: Observed, *, missing: str = ""
-) -> RunStatus:
+def _in(run: AgentRun, status: RunStatus, phase: Phase, reason: str, message: str, seen: Observed) -> RunStatus:
     """The status of a run that is in this phase now. The one place where a phase is set."""
     update = {"phase": phase, "reason": reason, "message": message}
-    return summarised(run, status.model_copy(update=update), seen.now, missing=missing)
+    return summarised(run, status.model_copy(update=update), seen.now)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from agentruns.core.attempts import Outcome
 from agentruns.core.resources import AgentRun, Phase, RunStatus, StepState
 
 
@@ -45,7 +46,8 @@ def _step_failed(run: AgentRun, status: RunStatus, now: datetime) -> Ending | No
     failed = next((it for it in status.steps if it.state is StepState.FAILED and it.name in fatal), None)
     if failed is None:
         return None
-    return Ending(Phase.FAILED, failed.reason, f"step {failed.name}: {failed.message}", stop=False)
+    reason = "StepFailed" if failed.reason == Outcome.PERMANENT else failed.reason
+    return Ending(Phase.FAILED, reason, f"step {failed.name}: {failed.message}", stop=False)
 
 
 _CHAIN: tuple[Callable[[AgentRun, RunStatus, datetime], Ending | None], ...] = (

@@ -1,36 +1,36 @@
 """One step as it stands, and one move of it: what the parts of the step machine pass to one another."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from agentruns.core import inputs
 from agentruns.core.actions import Action, Preparation
-from agentruns.core.inputs import Reader
+from agentruns.core.inputs import Attempt, Reader, arguments, carried, tool_input
 from agentruns.core.observed import Observed, PodSeen
-from agentruns.core.pods import Attempt
 from agentruns.core.resources import AgentRun, PinnedTool, Step, StepState, StepStatus, ToolSpec
 
-MESSAGE_LENGTH = 1024
+MESSAGE_LENGTH: Final = 1024
 
 
 @dataclass(frozen=True)
 class Look:
     """One step as it stands: what the run wants of it, what is recorded of it, and what can be seen."""
 
-    run: AgentRun
-    records: Mapping[str, StepStatus]
+    reader: Reader
     step: Step
     record: StepStatus
     pinned: PinnedTool
     tool: ToolSpec
-    seen: Observed
 
     @property
-    def reader(self) -> Reader:
-        """Evaluates this run's expressions."""
-        return Reader(self.run, self.records, self.seen)
+    def run(self) -> AgentRun:
+        """The run of this step."""
+        return self.reader.run
+
+    @property
+    def seen(self) -> Observed:
+        """What can be seen of the run."""
+        return self.reader.seen
 
     @property
     def timeout(self) -> timedelta:
@@ -44,26 +44,36 @@ class Look:
 
     def args(self) -> Any:
         """The arguments as they go to the tool; raises Problem if they do not fit."""
-        return inputs.arguments(self.step, self.reader, self.tool, self.seen)
+        return arguments(self.step, self.reader, self.tool, self.seen)
 
     def attempt(self) -> Attempt:
         """The attempt that the record stands at; raises Problem if its input cannot be made."""
-        return inputs.attempt(self.run, self.step, self.record, self.pinned, self.tool, self.args())
+        args = self.args()
+        content = tool_input(self.run, self.step.name, args)
+        text, bound = carried(content)
+        return Attempt(
+            step=self.step.name,
+            number=max(self.record.attempt, 1),
+            epoch=self.record.epoch,
+            tool=self.tool,
+            revision=self.pinned.revision,
+            timeout=self.timeout,
+            args=args,
+            input_text=text,
+            input_digest=bound,
+            idempotency_key=content["idempotencyKey"],
+        )
 
     def recording(self, **update: Any) -> "Look":
-        """The same look with something else recorded."""
+        """The same look with something else recorded; a message is cut to what a status carries of it."""
+        if "message" in update:
+            update["message"] = update["message"][:MESSAGE_LENGTH]
         return replace(self, record=self.record.model_copy(update=update))
 
     def ended(self, state: StepState, reason: str, message: str = "") -> StepStatus:
         """The record of a step that has come to its end now."""
-        update = {
-            "state": state,
-            "reason": reason,
-            "message": message[:MESSAGE_LENGTH],
-            "finished_at": self.seen.now,
-            "next_attempt_at": None,
-        }
-        return self.record.model_copy(update=update)
+        end = {"finished_at": self.seen.now, "next_attempt_at": None}
+        return self.recording(state=state, reason=reason, message=message, **end).record
 
     def failed(self, reason: str, message: str) -> StepStatus:
         """The record of a step that has failed now."""

@@ -1,13 +1,14 @@
 """What every model of this operator shares: frozen, camelCase outside, with Kubernetes' own metadata and times."""
 
 import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 def duration(text: str) -> timedelta:
@@ -37,6 +38,11 @@ def _to_text(length: timedelta) -> str:
     return f"{int(length.total_seconds())}s"
 
 
+def earliest(moments: Iterable[datetime | None]) -> datetime | None:
+    """The first of the moments that are there."""
+    return min((it for it in moments if it is not None), default=None)
+
+
 Duration = Annotated[
     timedelta, BeforeValidator(_to_timedelta), PlainSerializer(_to_text, return_type=str, when_used="json")
 ]
@@ -49,9 +55,21 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
 
+class Strict(Model):
+    """What only a person writes: a misspelt key is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Status(Model):
+    """What the operator writes of a resource."""
+
+    def body(self) -> dict[str, Any]:
+        """The status as the API server stores it; nothing stands for what is empty."""
+        return _without_empty(self.model_dump(mode="json", by_alias=True))
+
+
 class OwnerReference(Model):
-    kind: str
-    name: str
     uid: str
 
 
@@ -63,6 +81,23 @@ class Metadata(Model):
     generation: int = 0
     creation_timestamp: Timestamp
     deletion_timestamp: Timestamp | None = None
-    labels: dict[str, str] = {}
-    finalizers: tuple[str, ...] = ()
     owner_references: tuple[OwnerReference, ...] = ()
+
+
+_EMPTY: Final[tuple[Any, ...]] = ("", [], {})
+
+
+def _without_empty(value: dict[str, Any]) -> dict[str, Any]:
+    """A status without its empty fields; what a tool returned (`output`) is carried as it is."""
+    kept = {key: _pruned(key, item) for key, item in value.items()}
+    return {key: item for key, item in kept.items() if item is not None and (key == "output" or item not in _EMPTY)}
+
+
+def _pruned(key: str, item: Any) -> Any:
+    if key == "output":
+        return item
+    if isinstance(item, dict):
+        return _without_empty(item)
+    if isinstance(item, list):
+        return [_without_empty(entry) if isinstance(entry, dict) else entry for entry in item]
+    return item

@@ -4,6 +4,9 @@ from typing import Final
 
 from agentruns.core.digests import fingerprint
 
+Key = tuple[str, str]
+"""Namespace and name of an object."""
+
 GROUP: Final = "agentrun.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"

@@ -4,13 +4,16 @@ A decision that needs a fact it was not given raises `Unanswered`. The shell fin
 deciding stays free of I/O while a file, a fresh read or a costly evaluation is fetched only when it matters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+from agentruns.core.model import Strict
 from agentruns.core.naming import FINALIZER_RESULT
 from agentruns.core.resources import Approval, OutputRef, PinnedTool, ToolSpec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -100,13 +103,12 @@ class PodIsGone:
 class ResultOf:
     """What did this finished pod say? Answered by ToolResult or NoResult."""
 
-    pod: str
     uid: str
 
 
 @dataclass(frozen=True)
 class StoredOutput:
-    """What is the content of this output? Answered by the value; the digest has been checked."""
+    """What is the content of this output? Answered by the value, its digest checked, or by Lost."""
 
     ref: OutputRef
 
@@ -152,11 +154,24 @@ Question = PodIsGone | ResultOf | StoredOutput | PinnedSpec | PolicyEnforced | E
 
 
 class Unanswered(Exception):  # noqa: N818 - it is no error: it is how a decision asks
-    """The decision needs the answer to this question first."""
+    """The decision needs the answers to these questions first."""
 
-    def __init__(self, question: Question) -> None:
-        super().__init__(str(question))
-        self.question = question
+    def __init__(self, *questions: Question) -> None:
+        super().__init__(*questions)
+        self.questions = questions
+
+
+def all_answered(computations: Iterable[Callable[[], T]]) -> list[T]:
+    """The values of all computations; what any of them has to ask is asked at once, and not one after the other."""
+    found, asked = list[T](), list[Question]()
+    for computation in computations:
+        try:
+            found.append(computation())
+        except Unanswered as unanswered:
+            asked += unanswered.questions
+    if asked:
+        raise Unanswered(*dict.fromkeys(asked))
+    return found
 
 
 @dataclass(frozen=True)
@@ -165,16 +180,17 @@ class Refusal:
 
     message: str
     for_now: bool
+    reason: str = "CreationRefused"
+    """What is said of a step that waits for it."""
 
 
-@dataclass(frozen=True)
-class SandboxSettings:
+class SandboxSettings(Strict):
     """What the installation adds to every sandbox pod."""
 
     env: tuple[dict[str, Any], ...] = ()
     ca_bundle_config_map: str = ""
     image_pull_secrets: tuple[str, ...] = ()
-    node_selector: Mapping[str, str] = field(default_factory=dict)
+    node_selector: dict[str, str] = {}
     tolerations: tuple[dict[str, Any], ...] = ()
     priority_class_name: str = ""
 
@@ -196,10 +212,10 @@ class Observed:
     policies: frozenset[str] = frozenset()
     """The names of the NetworkPolicies of this operator in the namespace."""
     stored: frozenset[str] = frozenset()
-    """The names of ConfigMaps with outputs that are known to be stored."""
+    """The names of ConfigMaps with outputs, and of pinned Tools, that are known to be stored."""
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     """What the API server refused to create in this pass, by name."""
-    sandbox: SandboxSettings = SandboxSettings()
+    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
     pod_retention: timedelta = timedelta(hours=1)
     answers: Mapping[Question, Any] = field(default_factory=dict)
 

@@ -1,40 +1,40 @@
 """A tool's output: believed only if it fits, kept in the status if it is small, in a ConfigMap by digest if not."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from agentruns.core import schemas
 from agentruns.core.actions import Create
 from agentruns.core.digests import compact, digest_of
-from agentruns.core.expressions import value
+from agentruns.core.expressions import Data, value
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.look import Look, Moved
 from agentruns.core.naming import LABEL_MANAGED_BY, LABEL_RUN_UID, LABEL_STEP, MANAGER, OUTPUT_KEY, output_name
 from agentruns.core.observed import Observed
-from agentruns.core.pods import owner
-from agentruns.core.resources import OutputRef, StepState, Verification
+from agentruns.core.resources import OutputRef, StepState, Verification, owner
 
 INLINE: Final = 4096
 """Bytes of one output that the status carries."""
-MAX_STORED: Final = 1_000_000
-"""Bytes of one output in a ConfigMap, which holds at most 1 MiB with everything else of it."""
+MAX_STORED: Final = 1_048_576
+"""Bytes of one output in a ConfigMap: what a result may have, and what a ConfigMap takes."""
 INLINE_IN_ALL: Final = 131_072
 """Bytes of output that the status of one run carries."""
 
 
-def settled(look: Look, output: Any) -> Moved:
+def settled(look: Look, output: Any, what: str = "the result") -> Moved:
     """The step with this output: failed if it breaks the schema or a `verify` rule, succeeded otherwise."""
     if look.tool.output_schema and (wrong := schemas.problems(look.tool.output_schema, output, look.seen)):
-        said = f"the result does not fit the outputSchema of tool {look.step.tool}: {wrong}; the effect may be done"
+        said = f"{what} does not fit the outputSchema of tool {look.step.tool}: {wrong}; the effect may be done"
         return Moved(look.failed("InvalidResult", said))
     if look.step.verify:
-        environment = {"result": output, "args": look.args()}
+        environment = {"result": Data(output), "args": Data(look.args())}
         for place, rule in enumerate(look.step.verify):
             if said := _broken(rule, environment, look.seen):
                 return Moved(look.failed("VerificationFailed", f"verify[{place}]: {said}"))
-    return kept(look, output)
+    return _kept(look, output)
 
 
-def _broken(rule: Verification, environment: dict[str, Any], seen: Observed) -> str:
+def _broken(rule: Verification, environment: Mapping[str, Data], seen: Observed) -> str:
     """Why a rule does not hold; empty if it does. Only a clean true is a yes."""
     try:
         if value(rule.expression, environment, seen) is True:
@@ -44,7 +44,7 @@ def _broken(rule: Verification, environment: dict[str, Any], seen: Observed) -> 
     return rule.message or f"{rule.expression} is not true"
 
 
-def kept(look: Look, output: Any) -> Moved:
+def _kept(look: Look, output: Any) -> Moved:
     """The step succeeded with this output, stored where its size belongs."""
     text = compact(output)
     done = look.recording(message="")
@@ -69,7 +69,7 @@ def kept(look: Look, output: Any) -> Moved:
 
 
 def _inline_bytes(look: Look) -> int:
-    return sum(len(compact(step.output)) for step in look.records.values() if step.output is not None)
+    return sum(len(compact(step.output)) for step in look.reader.records.values() if step.output is not None)
 
 
 def _config_map(look: Look, reference: OutputRef, text: str) -> dict[str, Any]:

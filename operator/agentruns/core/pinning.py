@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agentruns.core.digests import NotCanonicalError, digest
+from agentruns.core.digests import digest, require_flat
 from agentruns.core.naming import LABEL_MANAGED_BY, MANAGER, revision_name
+from agentruns.core.problems import within
 from agentruns.core.resources import AgentRun, PinnedTool, ToolSpec
 
 
@@ -30,19 +31,19 @@ def pinned_tools(run: AgentRun, tools: Mapping[str, ToolSpec]) -> list[Pin]:
     names = list(dict.fromkeys(step.tool for step in run.spec.steps))
     if missing := [name for name in names if name not in tools]:
         raise MissingToolError(missing[0], run.metadata.namespace)
-    return [_pin(run.metadata.namespace, name, content_of(tools[name])) for name in names]
+    return [_pin(run.metadata.namespace, name, tools[name]) for name in names]
 
 
 def content_of(tool: ToolSpec) -> dict[str, Any]:
-    """What is pinned of a Tool: its whole spec, defaults included."""
+    """What is pinned of a Tool: its whole spec, defaults included; NotCanonicalError if it is too deep for that."""
+    require_flat([tool.input_schema, tool.output_schema, tool.env, tool.egress, tool.resources])
     return tool.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _pin(namespace: str, name: str, content: dict[str, Any]) -> Pin:
-    try:
+def _pin(namespace: str, name: str, tool: ToolSpec) -> Pin:
+    with within(f"tool {name}"):
+        content = content_of(tool)
         bound = digest(content)
-    except NotCanonicalError as error:
-        raise NotCanonicalError(f"tool {name}: it {error}") from error
     revision = revision_name(name, bound)
     manifest = {
         "apiVersion": "apps/v1",

@@ -1,15 +1,13 @@
 """The sandbox pod of one attempt, as a manifest that reads like YAML."""
 
-import json
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
+from agentruns.core.inputs import Attempt
 from agentruns.core.model import whole_seconds
 from agentruns.core.naming import (
     ANNOTATION_INPUT_DIGEST,
     ANNOTATION_NOT_AFTER,
-    API_VERSION,
     FINALIZER_RESULT,
     GATE_RECORDED,
     LABEL_ATTEMPT,
@@ -23,28 +21,12 @@ from agentruns.core.naming import (
     revision_label,
 )
 from agentruns.core.observed import SandboxSettings
-from agentruns.core.resources import AgentRun, ToolSpec
+from agentruns.core.resources import AgentRun, ToolSpec, owner
 
 USER: Final = 65532
 DEFAULT_LIMITS: Final = {"cpu": "500m", "memory": "128Mi", "ephemeral-storage": "64Mi"}
 DEFAULT_REQUESTS: Final = {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "16Mi"}
 CA_DIRECTORY: Final = "/agentrun-ca"
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """Everything that makes one attempt of one step what it is."""
-
-    step: str
-    number: int
-    epoch: int
-    tool: ToolSpec
-    revision: str
-    timeout: timedelta
-    args: Any
-    input_text: str
-    input_digest: str
-    idempotency_key: str
 
 
 def attempt_pod_name(run: AgentRun, attempt: Attempt) -> str:
@@ -103,18 +85,6 @@ def _metadata(run: AgentRun, attempt: Attempt, not_after: datetime) -> dict[str,
     }
 
 
-def owner(run: AgentRun) -> dict[str, Any]:
-    """The owner reference to a run; what it owns goes with it."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "AgentRun",
-        "name": run.metadata.name,
-        "uid": run.metadata.uid,
-        "controller": True,
-        "blockOwnerDeletion": False,
-    }
-
-
 def _container(attempt: Attempt, not_after: datetime, sandbox: SandboxSettings) -> dict[str, Any]:
     return {
         "name": SANDBOX_CONTAINER,
@@ -129,7 +99,7 @@ def _container(attempt: Attempt, not_after: datetime, sandbox: SandboxSettings) 
             {"name": "AGENTRUN_NONCE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
             *_ca_variables(sandbox),
             *sandbox.env,
-            *attempt.tool.env,
+            *(_variable(it) for it in attempt.tool.env),
         ],
         "resources": _resources(attempt.tool),
         "securityContext": {
@@ -145,6 +115,11 @@ def _container(attempt: Attempt, not_after: datetime, sandbox: SandboxSettings) 
 def _literal(text: str) -> str:
     """A text that the kubelet hands on as it is: it would expand `$(NAME)`, and `$$` is its escape."""
     return text.replace("$", "$$")
+
+
+def _variable(variable: dict[str, Any]) -> dict[str, Any]:
+    """A tool's own variable, its value as it stands: what an approver saw is what the program gets."""
+    return variable | {"value": _literal(variable["value"])} if "value" in variable else variable
 
 
 def _resources(tool: ToolSpec) -> dict[str, Any]:
@@ -183,23 +158,8 @@ def _placement(tool: ToolSpec, sandbox: SandboxSettings) -> dict[str, Any]:
     asked: dict[str, Any] = {
         "runtimeClassName": tool.runtime_class_name,
         "imagePullSecrets": [{"name": name} for name in sandbox.image_pull_secrets],
-        "nodeSelector": dict(sandbox.node_selector),
+        "nodeSelector": sandbox.node_selector,
         "tolerations": list(sandbox.tolerations),
         "priorityClassName": sandbox.priority_class_name,
     }
     return {key: value for key, value in asked.items() if value}
-
-
-def tool_input(run: AgentRun, step: str, key: str, args: Any) -> dict[str, Any]:
-    """What AGENTRUN_INPUT carries: the same for every attempt, so that a decision can bind to it."""
-    return {
-        "run": {"name": run.metadata.name, "namespace": run.metadata.namespace, "goal": run.spec.goal},
-        "step": step,
-        "idempotencyKey": key,
-        "args": args,
-    }
-
-
-def input_text(content: dict[str, Any]) -> str:
-    """AGENTRUN_INPUT as it stands in the pod."""
-    return json.dumps(content, separators=(",", ":"))

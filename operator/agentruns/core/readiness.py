@@ -5,31 +5,20 @@ Ready  True: Compiles.  False: InvalidSpec, and the message names the field.
 
 from datetime import datetime
 
-from agentruns.core.inputs import Problem
-from agentruns.core.plan import check_tool
-from agentruns.core.resources import Condition, Tool, ToolStatus
+from agentruns.core.checks import check_tool
+from agentruns.core.conditions import Fact, stated
+from agentruns.core.look import MESSAGE_LENGTH
+from agentruns.core.problems import Problem
+from agentruns.core.resources import Tool, ToolStatus
 
 
 def tool_status(tool: Tool, now: datetime) -> ToolStatus:
     """The status of a Tool; its time moves only where the answer changes."""
-    problem = _problem(tool)
-    before = next((it for it in tool.status.conditions if it.type == "Ready"), None)
-    truth = "False" if problem else "True"
-    ready = Condition(
-        type="Ready",
-        status="False" if problem else "True",
-        reason="InvalidSpec" if problem else "Compiles",
-        message=problem[:1024],
-        last_transition_time=before.last_transition_time if before and before.status == truth else now,
-        observed_generation=tool.metadata.generation,
-    )
-    return ToolStatus(observed_generation=tool.metadata.generation, conditions=(ready,))
-
-
-def _problem(tool: Tool) -> str:
-    """What does not compile, without the name that everybody who reads the Tool's status sees anyway."""
+    fact = Fact("Ready", "True", "Compiles")
     try:
-        check_tool(tool.metadata.name, tool.spec)
+        check_tool(tool.spec)
     except Problem as problem:
-        return str(problem).removeprefix(f"tool {tool.metadata.name}: ")
-    return ""
+        fact = Fact("Ready", "False", "InvalidSpec", str(problem)[:MESSAGE_LENGTH])
+    generation = tool.metadata.generation
+    conditions = stated([fact], tool.status.conditions, generation, now)
+    return ToolStatus(observed_generation=generation, conditions=conditions)

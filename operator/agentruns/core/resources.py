@@ -6,7 +6,8 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from agentruns.core.model import Duration, Metadata, Model, Timestamp
+from agentruns.core.model import Duration, Metadata, Model, Status, Timestamp
+from agentruns.core.naming import API_VERSION
 
 FORMAT_VERSION: Final = 1
 """The form of `status` that this release writes and reads; see `status.formatVersion`."""
@@ -146,7 +147,7 @@ class WaitingFor(Model):
     step: str = ""
 
 
-class RunStatus(Model):
+class RunStatus(Status):
     observed_generation: int = 0
     format_version: int = FORMAT_VERSION
     phase: Phase = Phase.PENDING
@@ -164,14 +165,6 @@ class RunStatus(Model):
     steps: tuple[StepStatus, ...] = ()
     output: Any = None
 
-    def step(self, name: str) -> StepStatus:
-        """The recorded step of that name, or a pending one; steps are found by name, never by position."""
-        return next((step for step in self.steps if step.name == name), StepStatus(name=name))
-
-    def body(self) -> dict[str, Any]:
-        """The status as the API server stores it; nothing stands for what is empty."""
-        return _without_empty(self.model_dump(mode="json", by_alias=True))
-
 
 class AgentRun(Model):
     metadata: Metadata
@@ -185,9 +178,21 @@ class AgentRun(Model):
 
 
 class OversizedRun(AgentRun):
-    """A run whose spec is too large to be kept in memory: only its size is known."""
+    """A run whose spec is too large to be kept in memory: only how large it is, in words, is known."""
 
-    size: int
+    size: str
+
+
+def owner(run: AgentRun) -> dict[str, Any]:
+    """The owner reference to a run; what it owns goes with it."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "AgentRun",
+        "name": run.metadata.name,
+        "uid": run.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
 
 
 # ---------------------------------------------------------------------------------------------- Tool
@@ -235,13 +240,15 @@ class ToolSpec(Model):
         return sorted({source["secretKeyRef"]["name"] for source in sources if source.get("secretKeyRef")})
 
 
-class ToolStatus(Model):
+class OversizedToolSpec(ToolSpec):
+    """A Tool that is too large to be kept in memory: only how large it is, in words, is known."""
+
+    size: str
+
+
+class ToolStatus(Status):
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
-
-    def body(self) -> dict[str, Any]:
-        """The status as the API server stores it."""
-        return _without_empty(self.model_dump(mode="json", by_alias=True))
 
 
 class Tool(Model):
@@ -293,22 +300,3 @@ class Approval(Model):
     metadata: Metadata
     spec: ApprovalSpec
     status: ApprovalStatus = ApprovalStatus()
-
-
-_EMPTY: Final[tuple[Any, ...]] = ("", [], {})
-
-
-def _without_empty(value: dict[str, Any]) -> dict[str, Any]:
-    """A status without its empty fields; what a tool returned (`output`) is carried as it is."""
-    kept = {key: _pruned(key, item) for key, item in value.items()}
-    return {key: item for key, item in kept.items() if item is not None and (key == "output" or item not in _EMPTY)}
-
-
-def _pruned(key: str, item: Any) -> Any:
-    if key == "output":
-        return item
-    if isinstance(item, dict):
-        return _without_empty(item)
-    if isinstance(item, list):
-        return [_without_empty(entry) if isinstance(entry, dict) else entry for entry in item]
-    return item

@@ -16,6 +16,8 @@ PREFIX: Final = b"agentrun-result/"
 MAX_LINE: Final = 17_408
 """Bytes of a line: what base64 makes of a chunk of 12 KiB, and what stands before it."""
 MAX_RESULT: Final = 1_048_576
+MAX_VALUES: Final = 100_000
+"""Values in a result: more of them take time and memory that others need."""
 LONGEST_WAIT: Final = 86_400
 """Seconds that a tool may ask to be waited for before its next attempt."""
 _MAX_CHUNKS: Final = 256
@@ -31,7 +33,8 @@ class ResultReader:
         self._line = bytearray()
         self._chunks: dict[int, bytes] = {}
         self._count = 0
-        self._size = 0
+        self.size = 0
+        """Bytes of the chunks that are kept, or were refused for being too many."""
 
     def feed(self, data: bytes, now: datetime) -> ToolResult | None:
         """The result, once a line completes it; what follows it does not matter."""
@@ -57,8 +60,8 @@ class ResultReader:
         if text.startswith(b"{"):
             return parsed(text, now)
         whole = self._chunk(text)
-        if whole is not None and self._size > MAX_RESULT:
-            return _too_large(self._size, now)
+        if whole is not None and self.size > MAX_RESULT:
+            return _too_large(self.size, now)
         return parsed(whole, now) if whole is not None else None
 
     def _chunk(self, text: bytes) -> bytes | None:
@@ -74,8 +77,8 @@ class ResultReader:
             self._chunks[index] = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             return None
-        self._size += len(self._chunks[index])
-        if self._size > MAX_RESULT:
+        self.size += len(self._chunks[index])
+        if self.size > MAX_RESULT:
             self._chunks[index] = b""  # too large whatever follows: only its size is of interest
         self._count = total
         if len(self._chunks) < total:
@@ -85,6 +88,8 @@ class ResultReader:
 
 def parsed(text: bytes, now: datetime) -> ToolResult:
     """The result that a complete line carries; one that is no result says why."""
+    if sum(text.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
+        return ToolResult(now, invalid=f"the result has more than {MAX_VALUES} values; store it, and return where")
     try:
         content = json.loads(text, parse_float=_number, parse_int=_whole, parse_constant=_refused)
     except NotCanonicalError as error:

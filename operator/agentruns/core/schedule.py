@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agentruns.core import plan
+from agentruns.core.inputs import Reader
 from agentruns.core.limits import Ending
 from agentruns.core.look import Look, Moved
 from agentruns.core.observed import Observed
@@ -11,6 +11,7 @@ from agentruns.core.resources import (
     FINAL_STATES,
     IN_FLIGHT_STATES,
     AgentRun,
+    RunSpec,
     RunStatus,
     StepState,
     StepStatus,
@@ -32,16 +33,17 @@ class Round:
 def one_round(run: AgentRun, status: RunStatus, tools: Tools, limit: Ending | None, seen: Observed) -> Round:
     """Every step that may move, moved once; a step sees what those above it came to in this very round."""
     pins = {pin.name: pin for pin in status.tools}
-    needs = plan.direct_needs(run.spec)
+    needs = direct_needs(run.spec)
     records = {record.name: record for record in status.steps}
+    reader = Reader(run, records, seen)
     room = run.spec.parallelism - sum(record.state in IN_FLIGHT_STATES for record in records.values())
     moves, failed = [], False
     for step in run.spec.steps:
-        record = records.get(step.name, StepStatus(name=step.name))
+        record = records.get(step.name) or StepStatus(name=step.name)
         ready = all(_is_over(records.get(need)) for need in needs[step.name])
         if not _may_move(run, record, ready=ready, room=0 if failed else room, ending=limit is not None):
             continue
-        look = Look(run, records, step, record, pins[step.tool], tools[step.tool], seen)
+        look = Look(reader, step, record, pins[step.tool], tools[step.tool])
         moved = wind_down(look, stop=limit.stop) if limit else advance(look)
         moves.append(moved)
         room -= _takes_room(record, moved)
@@ -50,6 +52,14 @@ def one_round(run: AgentRun, status: RunStatus, tools: Tools, limit: Ending | No
             records[step.name] = moved.record
     ordered = tuple(records[step.name] for step in run.spec.steps if step.name in records)
     return Round(ordered, tuple(moves))
+
+
+def direct_needs(spec: RunSpec) -> Mapping[str, tuple[str, ...]]:
+    """For each step, by name, the steps that must have ended before it may begin."""
+    if spec.order == "Graph":
+        return {step.name: step.needs for step in spec.steps}
+    names = [step.name for step in spec.steps]
+    return {name: tuple(names[max(place - 1, 0) : place]) for place, name in enumerate(names)}
 
 
 def _is_over(record: StepStatus | None) -> bool:

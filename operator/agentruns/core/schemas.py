@@ -11,6 +11,7 @@ from typing import Any, Final
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
 from agentruns.core.observed import Observed, Validation
+from agentruns.core.problems import Problem
 
 MAX_BYTES: Final = 65_536
 CHEAP: Final = 4_000_000
@@ -18,13 +19,15 @@ CHEAP: Final = 4_000_000
 MAX_PATTERNS: Final = 64
 _PATTERN_SIZE: Final = 1 << 18
 """Bytes of one compiled pattern: one of that size takes a millisecond or two to compile."""
+_PATTERNS_SIZE: Final = 1 << 20
+"""Bytes of all compiled patterns of a schema, shared out among them."""
 _REFERENCES: Final = ("$ref", "$dynamicRef")
 _UNEVALUATED: Final = ("unevaluatedProperties", "unevaluatedItems")
 _MULTIPLIERS: Final = (*_REFERENCES, *_UNEVALUATED, "uniqueItems")
 _SHOWN: Final = 3
 
 
-class SchemaError(ValueError):
+class SchemaError(Problem):
     """A schema that does not compile; the message says where."""
 
 
@@ -52,16 +55,18 @@ def validated(schema_text: str, value: Any) -> str:
     return "; ".join(found)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=32)
 def _validator(schema_text: str) -> Draft202012Validator:
     if len(schema_text) > MAX_BYTES:
         raise SchemaError(f"is longer than {MAX_BYTES} bytes")
     schema = json.loads(schema_text)
-    if _patterns(schema) > MAX_PATTERNS:
+    patterns = _patterns(schema)
+    if patterns > MAX_PATTERNS:
         raise SchemaError(f"has more than {MAX_PATTERNS} patterns; check the rest in the tool itself")
     if any(f'"{it}"' in schema_text for it in _UNEVALUATED) and any(f'"{it}"' in schema_text for it in _REFERENCES):
         raise SchemaError("has unevaluated... beside references, which multiply one another; use additionalProperties")
-    options = RegexOptions(size_limit=_PATTERN_SIZE, dfa_size_limit=_PATTERN_SIZE)
+    size = min(_PATTERN_SIZE, _PATTERNS_SIZE // max(patterns, 1))
+    options = RegexOptions(size_limit=size, dfa_size_limit=size)
     try:
         return Draft202012Validator(
             schema, offline=True, pattern_options=options, mask="the value", validate_formats=False

@@ -5,10 +5,11 @@ from typing import Final
 
 from agentruns.core.actions import Create, DeletePod, Ungate
 from agentruns.core.attempts import START_WINDOW
-from agentruns.core.look import MESSAGE_LENGTH, Look, Moved
+from agentruns.core.inputs import Attempt
+from agentruns.core.look import Look, Moved
 from agentruns.core.network import policies_for
 from agentruns.core.observed import PodSeen, Refusal
-from agentruns.core.pods import Attempt, attempt_pod_name, sandbox_pod
+from agentruns.core.pods import attempt_pod_name, sandbox_pod
 from agentruns.core.resources import StepState, StepStatus
 
 RETRY_REFUSED: Final = timedelta(seconds=10)
@@ -16,6 +17,8 @@ RETRY_REFUSED: Final = timedelta(seconds=10)
 
 def started(look: Look, attempt: Attempt) -> Moved:
     """The attempt's pod recorded and to be let go, or what must be created before it can be."""
+    if look.record.input_digest not in ("", attempt.input_digest):
+        return Moved(look.failed("StateLost", "its arguments are not those of the attempts before"))
     missing = tuple(
         Create(policy)
         for policy in policies_for(look.run.metadata.namespace, look.tool, look.pinned.revision)
@@ -83,8 +86,8 @@ def _refused(look: Look, refusal: Refusal) -> Moved:
     again = look.seen.now + RETRY_REFUSED
     waiting = look.recording(
         state=StepState.WAITING,
-        reason="QuotaExceeded",
-        message=refusal.message[:MESSAGE_LENGTH],
+        reason=refusal.reason,
+        message=refusal.message,
         attempt=max(look.record.attempt, 1) - 1,
         next_attempt_at=again,
     )

@@ -1,14 +1,18 @@
 """The state machine of one step: which part of it moves a step on, by the state that is recorded."""
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from agentruns.core.approvals import because
 from agentruns.core.asking import asked, doubted
-from agentruns.core.inputs import Problem
+from agentruns.core.attempts import Outcome
 from agentruns.core.look import Look, Moved
-from agentruns.core.resources import IN_FLIGHT_STATES, StepState
+from agentruns.core.problems import Problem, within
+from agentruns.core.resources import FINAL_STATES, IN_FLIGHT_STATES, Effect, StepState, StepStatus
 from agentruns.core.starting import started, waited
 from agentruns.core.watching import stopped, watched
+
+NOT_RETRIED: Final = "NotRetried"
+"""The reason of a step that was given up between two attempts, the last of which may have had its effect."""
 
 
 def advance(look: Look) -> Moved:
@@ -16,7 +20,7 @@ def advance(look: Look) -> Moved:
     try:
         return _advance(look)
     except Problem as problem:
-        return Moved(look.failed("InvalidSpec", str(problem)))
+        return Moved(look.failed(problem.reason, str(problem)))
 
 
 def _advance(look: Look) -> Moved:
@@ -24,7 +28,7 @@ def _advance(look: Look) -> Moved:
         case StepState.PENDING:
             return _considered(look)
         case StepState.AWAITING_APPROVAL:
-            return asked(look)
+            return asked(look, look.attempt())
         case StepState.PREPARED | StepState.RUNNING:
             return watched(look)
         case StepState.WAITING:
@@ -39,21 +43,28 @@ def _advance(look: Look) -> Moved:
 
 def _considered(look: Look) -> Moved:
     """A step that nothing was done for yet: skipped, asked about, or started."""
-    when = look.step.when
-    if when and not look.reader.truth(when, f"step {look.step.name}: when"):
-        return Moved(look.ended(StepState.SKIPPED, "ConditionFalse", f"when: {when}"))
+    if when := look.step.when:
+        with within("when"):
+            wanted = look.reader.truth(when)
+        if not wanted:
+            return Moved(look.ended(StepState.SKIPPED, "ConditionFalse", f"when: {when}"))
     attempt = look.attempt()
-    return asked(look) if because(look.step, attempt, look.seen) else started(look, attempt)
+    return asked(look, attempt) if because(look.step, attempt, look.seen) else started(look, attempt)
 
 
 def wind_down(look: Look, *, stop: bool) -> Moved:
     """One move of a step in a run that is ending: nothing new begins, what is in flight is stopped or awaited."""
-    record = look.record
-    if record.state is StepState.IN_DOUBT:
-        return Moved(record)
-    if record.state not in IN_FLIGHT_STATES:
-        return Moved(look.ended(StepState.CANCELLED, "RunEnded"))
-    moved = stopped(look) if stop else watched(look)
-    if moved.record.state is StepState.WAITING:
-        return Moved(look.ended(StepState.CANCELLED, "RunEnded", moved.record.message))
-    return moved
+    in_flight = look.record.state in IN_FLIGHT_STATES
+    moved = (stopped(look) if stop else watched(look)) if in_flight else Moved(look.record)
+    if moved.record.state in IN_FLIGHT_STATES | FINAL_STATES | {StepState.IN_DOUBT}:
+        return moved
+    if _may_be_done(look, moved.record):
+        said = f"it was not tried again, and may have been done: {moved.record.message}"
+        return Moved(look.ended(StepState.CANCELLED, NOT_RETRIED, said))
+    return Moved(look.ended(StepState.CANCELLED, "RunEnded", moved.record.message))
+
+
+def _may_be_done(look: Look, record: StepStatus) -> bool:
+    """Whether an attempt of this step may have had its effect, although nobody need be asked: it may be repeated."""
+    harmless = look.tool.effect is Effect.READ_ONLY or record.reason in (Outcome.TRANSIENT, Outcome.NEVER_STARTED)
+    return record.state is StepState.WAITING and record.attempt > 0 and not harmless

@@ -27,9 +27,9 @@ _LISTED: Final = 10
 _QUOTA: Final = re.compile(r"exceeded quota: ([a-z0-9.-]+)")
 
 
-def summarised(run: AgentRun, status: RunStatus, now: datetime, *, missing: str = "") -> RunStatus:
-    """The status with all filled in that follows from phase, reason, steps, and the name of a Tool not there yet."""
-    waiting_for = _waiting_for(status, missing)
+def summarised(run: AgentRun, status: RunStatus, now: datetime) -> RunStatus:
+    """The status with everything filled in that follows from its phase, its reason and its steps."""
+    waiting_for = _waiting_for(status)
     over = sum(record.state in FINAL_STATES for record in status.steps)
     update = {
         "observed_generation": run.metadata.generation,
@@ -49,12 +49,12 @@ def observed(status: RunStatus, generation: int) -> RunStatus:
     return status.model_copy(update={"observed_generation": generation, "conditions": conditions_})
 
 
-def _waiting_for(status: RunStatus, missing: str) -> tuple[WaitingFor, ...]:
+def _waiting_for(status: RunStatus) -> tuple[WaitingFor, ...]:
     """What a run waits for beyond its tools' own work: people first, since they need to be told."""
     if status.phase in FINAL_PHASES:
         return ()
-    if missing:
-        return (WaitingFor(kind="Tool", name=missing),)
+    if status.reason == "WaitingForTool":
+        return status.waiting_for  # no step is recorded yet that could say it
     found = [it for record in status.steps if (it := _obstacle(record))]
     return tuple(sorted(found, key=lambda it: it.kind != "Approval")[:_LISTED])
 

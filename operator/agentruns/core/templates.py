@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from agentruns.core.expressions import Expression, compiled
 from agentruns.core.lexing import ExpressionError, tokens
+from agentruns.core.problems import within
 
 MAX_TEXT: Final = 65_536
 """Characters of one string with its expressions replaced."""
@@ -50,14 +51,11 @@ def _closing(text: str, start: int) -> int:
 
 
 def expressions_in(value: Any, path: str) -> Iterator[tuple[str, Expression]]:
-    """Every expression in a value's strings, with the path of the field; ExpressionError where one does not compile."""
+    """Every expression in a value's strings, with the path of the field; Problem where one does not compile."""
     for place, text in strings_in(value, path):
-        try:
-            for part in parts(text):
-                if part.is_expression:
-                    yield place, compiled(part.text)
-        except ExpressionError as error:
-            raise ExpressionError(f"{place}: {error}") from error
+        with within(place):
+            found = [compiled(part.text) for part in parts(text) if part.is_expression]
+        yield from ((place, expression) for expression in found)
 
 
 def strings_in(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -73,17 +71,15 @@ def strings_in(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def expanded(value: Any, path: str, evaluate: Callable[[str], Any]) -> Any:
-    """The value with its templates replaced; one that is a single expression keeps the type of its value."""
+    """The value with its templates replaced; one that is a single expression keeps its value's type. Or a Problem."""
     if isinstance(value, dict):
         return {key: expanded(item, f"{path}.{key}", evaluate) for key, item in value.items()}
     if isinstance(value, list):
         return [expanded(item, f"{path}[{index}]", evaluate) for index, item in enumerate(value)]
     if not isinstance(value, str):
         return value
-    try:
+    with within(path):
         return _filled(parts(value), evaluate)
-    except ExpressionError as error:
-        raise ExpressionError(f"{path}: {error}") from error
 
 
 def _filled(pieces: tuple[Part, ...], evaluate: Callable[[str], Any]) -> Any:

@@ -6,15 +6,24 @@ from typing import Final, assert_never
 
 from agentruns.core import outputs
 from agentruns.core.actions import DeletePod, StopPod, Ungate
-from agentruns.core.attempts import GRACE, NOT_STARTED, Ended, Next, Outcome, Underway, backoff, examined, follows
-from agentruns.core.look import MESSAGE_LENGTH, Look, Moved
+from agentruns.core.attempts import (
+    GRACE,
+    NOT_STARTED,
+    PATIENCE,
+    Ended,
+    Next,
+    Outcome,
+    Underway,
+    backoff,
+    examined,
+    follows,
+)
+from agentruns.core.look import Look, Moved
 from agentruns.core.observed import PodSeen
 from agentruns.core.resources import StepState, StepStatus
 
 QUIET_START: Final = timedelta(seconds=2)
 """A pod that runs longer than this is recorded as Running; a shorter one needs no write for it."""
-PATIENCE: Final = timedelta(seconds=30)
-"""How long to wait for a pod to follow an order before giving it again."""
 HARD_END: Final = timedelta(seconds=60) + GRACE
 """How long after its timeout a pod has ended for certain, unless its node is lost: the kubelet ends it by itself."""
 
@@ -119,8 +128,7 @@ def _after(look: Look, ended: Ended, following: Next) -> Moved:
         case Next.RETRY:
             return _again(look, ended)
         case Next.ASK:
-            message = ended.message[:MESSAGE_LENGTH]
-            return Moved(look.recording(state=StepState.IN_DOUBT, reason=ended.reason, message=message).record)
+            return Moved(look.recording(state=StepState.IN_DOUBT, reason=ended.reason, message=ended.message).record)
         case unreachable:
             assert_never(unreachable)
 
@@ -132,6 +140,6 @@ def _again(look: Look, ended: Ended) -> Moved:
         return Moved(look.failed("RetriesExhausted", said))
     asked = ended.result.retry_after if ended.result else None
     due = look.seen.now + backoff(look.tool.retry, look.record.attempt, look.seen.jitter, asked)
-    message = ended.message[:MESSAGE_LENGTH]
-    waiting = look.recording(state=StepState.WAITING, reason=ended.reason, message=message, next_attempt_at=due)
+    update = {"reason": ended.reason, "message": ended.message, "next_attempt_at": due}
+    waiting = look.recording(state=StepState.WAITING, **update)
     return Moved(waiting.record, wake_at=due)

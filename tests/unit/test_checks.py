@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from agentruns.core.actions import Create
 from agentruns.core.lifecycle import decide
-from agentruns.core.plan import direct_needs
 from agentruns.core.resources import AgentRun, Phase, ToolSpec
+from agentruns.core.schedule import direct_needs
 
 from tests.unit.builders import a_run, a_step, a_tool, seen
 
@@ -73,7 +73,7 @@ def test_a_run_that_can_never_work_says_why(run: AgentRun, said: str) -> None:
         ({"inputSchema": {"properties": {"a": {"type": "strin"}}}}, "tool a: inputSchema: properties.a.type: "),
         ({"inputSchema": {"$ref": "file:///etc/passwd"}}, "tool a: inputSchema: Resource 'file:///etc/passwd'"),
         ({"outputSchema": {"$ref": "http://example.com/x"}}, "tool a: outputSchema: Resource 'http://example.com/x'"),
-        ({"outputSchema": DEEP}, "tool a: it is nested more than 64 levels deep; flatten it"),
+        ({"outputSchema": DEEP}, "tool a: is nested more than 64 levels deep; flatten it"),
         ({"approval": "Unless", "approvalUnless": "run.goal == ''"}, "tool a: approvalUnless: unknown name 'run'"),
         ({"approval": "Unless", "approvalUnless": "1 +"}, "tool a: approvalUnless: 1:4"),
         ({"approvalSummary": "${result}"}, "tool a: approvalSummary: unknown name 'result'; known here: args"),

@@ -2,9 +2,8 @@
 
 from agentruns.clock import utc_now
 from agentruns.cluster import TOOLS, ApiError, Cluster
-from agentruns.core.naming import API_VERSION
+from agentruns.core.naming import Key
 from agentruns.core.readiness import tool_status
-from agentruns.queue import Key
 from agentruns.store import Store
 
 
@@ -16,19 +15,8 @@ async def reconcile_tool(key: Key, cluster: Cluster, store: Store) -> None:
     status = tool_status(tool, utc_now())
     if status == tool.status:
         return
-    body = {
-        "apiVersion": API_VERSION,
-        "kind": "Tool",
-        "metadata": {
-            "name": tool.metadata.name,
-            "namespace": tool.metadata.namespace,
-            "resourceVersion": tool.metadata.resource_version,
-        },
-        "spec": {},
-        "status": status.body(),
-    }
     try:
-        store.take("Tool", await cluster.put_status(TOOLS, body))
+        store.take("Tool", await cluster.put_status(TOOLS, tool.metadata, status))
     except ApiError as error:
         if error.status not in (404, 409):
             raise  # a Tool that has changed is looked at again when the change is seen

@@ -1,0 +1,133 @@
+"""What is wrong with a run or a Tool before anything of it has begun: said at once, with the field and the remedy."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Final
+
+from agentruns.core import schemas
+from agentruns.core.digests import compact, require_flat
+from agentruns.core.expressions import Expression, compiled
+from agentruns.core.inputs import MAX_INPUT, Reader, arguments
+from agentruns.core.observed import Observed, all_answered
+from agentruns.core.problems import Problem, within
+from agentruns.core.resources import AgentRun, OversizedToolSpec, RunSpec, Step, ToolSpec
+from agentruns.core.templates import expressions_in, strings_in
+
+MAX_EXPRESSIONS: Final = 4000
+MAX_SOURCE: Final = 131_072
+
+Needs = Mapping[str, frozenset[str]]
+
+
+def check_run(run: AgentRun, tools: Mapping[str, ToolSpec], seen: Observed) -> None:
+    """Raises Problem if this run can never work."""
+    spec = run.spec
+    _check_depth("input", spec.input)
+    if not spec.steps:
+        raise Problem("steps: a run has at least one step; add one")
+    _check_sizes(spec)
+    needs = _checked_needs(spec)
+    for name in dict.fromkeys(step.tool for step in spec.steps):
+        with within(f"tool {name}"):
+            check_tool(tools[name])
+    reader = Reader(run, {}, seen)
+    checks = (
+        partial(_check_step, f"steps[{place}] ({step.name})", step, needs[step.name], tools[step.tool], reader)
+        for place, step in enumerate(spec.steps)
+    )
+    all_answered(checks)
+    _check_output(spec)
+
+
+def check_tool(tool: ToolSpec) -> None:
+    """Raises Problem if a schema or an expression of a Tool does not compile."""
+    if isinstance(tool, OversizedToolSpec):
+        raise Problem(f"spec: {tool.size}; so large a Tool is not taken")
+    for field, schema in (("inputSchema", tool.input_schema), ("outputSchema", tool.output_schema)):
+        with within(field):
+            schemas.check(schema)
+    if tool.approval_unless:
+        _check_source("approvalUnless", tool.approval_unless, "args")
+    if tool.settle:
+        _check_source("settle.happened", tool.settle.happened, "result", "args")
+    for field, expression in expressions_in(tool.approval_summary, "approvalSummary"):
+        with within(field):
+            expression.check("args")
+
+
+def _check_sizes(spec: RunSpec) -> None:
+    """Raises Problem where so much is to be evaluated that it would be felt by others."""
+    if (size := len(compact(spec.input))) > MAX_INPUT:
+        raise Problem(f"input: {size} bytes; at most {MAX_INPUT} are taken, pass a reference to the rest")
+    sources = [source for step in spec.steps for source in _sources(step)]
+    if len(sources) > MAX_EXPRESSIONS or sum(map(len, sources)) > MAX_SOURCE:
+        said = f"at most {MAX_EXPRESSIONS} expressions of {MAX_SOURCE} bytes in all"
+        raise Problem(f"steps: {len(sources)} expressions of {sum(map(len, sources))} bytes; {said}")
+
+
+def _sources(step: Step) -> Iterator[str]:
+    """The source of every expression and template of a step."""
+    yield from (text for _, text in strings_in([step.args, step.why], "") if "${" in text)
+    yield from (text for text in (step.when, *(rule.expression for rule in step.verify)) if text)
+
+
+def _checked_needs(spec: RunSpec) -> Needs:
+    """For each step, by name, every step it needs, directly or through others; Problem unless those stand above."""
+    found: dict[str, frozenset[str]] = {}
+    for place, step in enumerate(spec.steps):
+        if step.name in found:
+            raise Problem(f"steps[{place}].name: {step.name!r} is there twice; names are unique")
+        if step.needs and spec.order == "Sequence":
+            raise Problem(f"steps[{place}].needs: only for order: Graph; remove it, or set order: Graph")
+        for needed in step.needs:
+            if needed not in found:
+                raise Problem(f"steps[{place}].needs: {needed!r} is no step above {step.name!r}; move or correct it")
+        through = [found[needed] for needed in step.needs]
+        found[step.name] = frozenset(found) if spec.order == "Sequence" else frozenset(step.needs).union(*through)
+    return found
+
+
+def _check_step(place: str, step: Step, needs: frozenset[str], tool: ToolSpec, reader: Reader) -> None:
+    with within(place):
+        _check_depth("args", step.args)
+        if step.timeout is not None and step.timeout > tool.timeout:
+            raise Problem(f"timeout: is longer than the tool's own; at most {tool.timeout.total_seconds():.0f}s")
+        reads_steps = False
+        for field, expression in _expressions(step):
+            with within(field):
+                expression.check("run", "steps", steps=needs)
+            reads_steps |= field.startswith("args") and bool(expression.steps)
+        for at, rule in enumerate(step.verify):
+            _check_source(f"verify[{at}].expression", rule.expression, "result", "args")
+        if not reads_steps:
+            arguments(step, reader, tool, reader.seen)
+
+
+def _expressions(step: Step) -> Iterator[tuple[str, Expression]]:
+    """Every expression of a step over the run, with the path of its field."""
+    yield from expressions_in(step.args, "args")
+    yield from expressions_in(step.why, "why")
+    if step.when:
+        with within("when"):
+            found = compiled(step.when)
+        yield "when", found
+
+
+def _check_source(field: str, source: str, *known: str) -> None:
+    with within(field):
+        compiled(source).check(*known)
+
+
+def _check_depth(field: str, value: object) -> None:
+    with within(field):
+        require_flat(value)
+
+
+def _check_output(spec: RunSpec) -> None:
+    _check_depth("output", spec.output)
+    names = frozenset(step.name for step in spec.steps)
+    for field, expression in expressions_in(spec.output, "output"):
+        with within(field):
+            for unknown in sorted(expression.steps - names):
+                raise Problem(f"there is no step {unknown!r}; correct the name")
+            expression.check("run", "steps", steps=names)
