@@ -31,8 +31,8 @@ def operator(no_operator_in_the_cluster: None, tmp_path_factory: pytest.TempPath
     """The operator, running as a process that can be killed."""
     del no_operator_in_the_cluster
     process = OperatorProcess(tmp_path_factory.mktemp("operator"))
-    process.start()
     try:
+        process.start()
         yield process
     finally:
         process.kill()
