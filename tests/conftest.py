@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.cluster.places import KUBECONFIG
+from tests.release import alone
 from tests.shop import Shop, opened
 from tests.space import Space, opened_space
 
@@ -17,7 +18,7 @@ def shop() -> Iterator[Shop]:
     """A namespace with accounts and a run, on a cluster that has the chart installed."""
     if not KUBECONFIG.exists():
         pytest.exit(f"no cluster at {KUBECONFIG}: make install", returncode=1)
-    with opened(f"shop-{uuid4().hex[:8]}") as shop:
+    with alone(), opened(f"shop-{uuid4().hex[:8]}") as shop:
         yield shop
 
 

@@ -8,10 +8,10 @@ from tests.cluster.console import ClusterError, run_long, say
 from tests.cluster.places import KUBECONFIG, LOGS
 from tests.commands import helm_command, tried_kubectl
 from tests.images import in_parts, operator_image, sandbox_image
-from tests.release import SYSTEM, UPGRADE
+from tests.release import SYSTEM, UPGRADE, alone
 from tests.waiting import until
 
-_VALUES = Path(__file__).with_name("values.yaml")
+VALUES = Path(__file__).with_name("values.yaml")
 # Born decided, which is forged whoever makes it.
 _FORGED = f"""
 apiVersion: agentrun.dev/v1alpha1
@@ -35,7 +35,7 @@ def install() -> None:
     # By digest, so that a new build is rolled out.
     images = {"image": operator_image(), "tests.image": sandbox_image()}
     chosen = [f"--set-json={value}={json.dumps(in_parts(image))}" for value, image in images.items()]
-    run_long("installing the chart", helm_command(*UPGRADE, f"--values={_VALUES}", *chosen), LOGS / "helm.log")
+    run_long("installing the chart", helm_command(*UPGRADE, f"--values={VALUES}", *chosen), LOGS / "helm.log")
     until(_forging_is_refused, "forged decisions are refused", 60)
     say(f"the chart is installed in namespace {SYSTEM}, and its policies are active")
 
@@ -47,6 +47,7 @@ def _forging_is_refused() -> bool:
 
 if __name__ == "__main__":
     try:
-        install()
+        with alone():
+            install()
     except ClusterError as error:
         sys.exit(f"error: {error}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.cluster.places import CHECKOUT
+from tests.cluster.places import CHECKOUT, CLUSTER
 from tests.commands import helm, tried_helm
 
 CHART = CHECKOUT / "charts" / "agentruns"
@@ -31,6 +32,14 @@ def values() -> Values:
     """What is set in the release; nothing if there is none."""
     got = tried_helm("get", "values", *RELEASE, "--output=json")
     return (json.loads(got.stdout) or {}) if got.returncode == 0 else {}
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Waits for whoever else of this checkout changes the release: each puts back what it has found."""
+    with (CLUSTER / "release.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
