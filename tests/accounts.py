@@ -58,6 +58,9 @@ class Account:
     def create(self, place: tuple[str, ...], body: Body, *, store: bool = False) -> Answer:
         return self._ask("POST", place, body, store=store)
 
+    def replace(self, place: tuple[str, ...], body: Body, *, store: bool = False) -> Answer:
+        return self._ask("PUT", place, body, store=store)
+
     def patch(self, place: tuple[str, ...], body: Body | list[Body], *, store: bool = False) -> Answer:
         kind = "json-patch" if isinstance(body, list) else "merge-patch"
         return self._ask("PATCH", place, body, store=store, kind=f"application/{kind}+json")

@@ -47,6 +47,10 @@ class Shop:
     def as_person(self, name: str) -> Account:
         return person(self.accounts["admin"].api, name)
 
+    def with_status(self, place: tuple[str, ...], status: Body) -> Body:
+        """The object at a place as it is now, with another status."""
+        return self.accounts["admin"].get(*place).body | {"status": status}
+
     def stored(self, plural: str, body: Body, by: str = "operator") -> tuple[str, ...]:
         """The place of an object that this account has made."""
         made = self.accounts[by].create(self.at(plural), body, store=True)

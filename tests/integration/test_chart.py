@@ -13,6 +13,7 @@ from tests import release
 from tests.commands import helm, kubectl, tried_helm, tried_kubectl
 from tests.images import in_parts, sandbox_image
 from tests.release import CHART, RELEASE
+from tests.waiting import until
 
 DIGEST = f"sha256:{'0' * 64}"
 APIS = "--api-versions=admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
@@ -50,10 +51,21 @@ def test_all_of_it_is_valid_and_no_reason_for_a_warning(namespace: str, values: 
 @pytest.mark.usefixtures("shop")
 def test_the_api_server_finds_no_mistake_in_a_policy() -> None:
     """It checks every expression against the schema of what it is about, and puts its doubts into the status."""
+    checked = until(lambda: type_checks(14), "every policy has been checked", 30)
+    assert {name: doubts for name, doubts in checked.items() if doubts} == {}
+
+
+def type_checks(number: int) -> dict[str, Any]:
+    """What the API server doubts of each of our policies; nothing as long as it has not looked at all of them."""
     items = json.loads(kubectl("get", "validatingadmissionpolicies", "-o", "json"))["items"]
-    ours = {it["metadata"]["name"]: it["status"] for it in items if it["metadata"]["name"].endswith("agentrun.dev")}
-    assert len(ours) == 11
-    assert {name: status["typeChecking"] for name, status in ours.items() if status["typeChecking"]} == {}
+    ours = {it["metadata"]["name"]: it for it in items if it["metadata"]["name"].endswith("agentrun.dev")}
+    assert len(ours) == number
+    looked_at = [
+        it
+        for it in ours.values()
+        if "typeChecking" in it.get("status", {}) and it["status"]["observedGeneration"] == it["metadata"]["generation"]
+    ]
+    return {name: it["status"]["typeChecking"] for name, it in ours.items()} if len(looked_at) == number else {}
 
 
 @pytest.mark.usefixtures("shop")

@@ -41,6 +41,14 @@ def network_rule(name: str) -> Body:
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}, "spec": spec}
 
 
+def eviction(name: str) -> Body:
+    return {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+
+
+def refund(shop: Shop) -> tuple[str, ...]:
+    return shop.at("tools", "payments-refund")
+
+
 DEBUG: Body = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "registry.example/debug"}]}}
 LABEL: Body = {"metadata": {"labels": {"example.com/mine": "yes"}}}
 
@@ -69,7 +77,7 @@ MATRIX: list[tuple[str, Action, str]] = [
     ("delete an approval", lambda s, a: a.delete(s.at("approvals", "asked")), "admin gitops"),
     (
         "write a run's status",
-        lambda s, a: a.patch(in_run(s, "status"), {"status": {"phase": "Succeeded"}}),
+        lambda s, a: a.replace(in_run(s, "status"), s.with_status(in_run(s), {"phase": "Succeeded"})),
         "operator",
     ),
     (
@@ -79,9 +87,18 @@ MATRIX: list[tuple[str, Action, str]] = [
     ),
     (
         "write a tool's status",
-        lambda s, a: a.patch(s.at("tools", "payments-refund", "status"), {"status": {"conditions": []}}),
+        lambda s, a: a.replace((*refund(s), "status"), s.with_status(refund(s), {"conditions": []})),
         "operator",
     ),
+    ("delete a sandbox", lambda s, a: a.delete(in_sandbox(s)), "operator admin gitops"),
+    ("delete another pod", lambda s, a: a.delete(s.at("pods", "plain")), "editor admin gitops"),
+    ("evict a sandbox", lambda s, a: a.create(in_sandbox(s, "eviction"), eviction(in_sandbox(s)[-1])), "admin gitops"),
+    (
+        "evict another pod",
+        lambda s, a: a.create(s.at("pods", "plain", "eviction"), eviction("plain")),
+        "editor admin gitops",
+    ),
+    ("name a pod like a sandbox", lambda s, a: a.create(s.at("pods"), pod("r-a-0a1b2c3d-sandbox")), "admin gitops"),
     (
         "make a sandbox",
         lambda s, a: a.create(s.at("pods"), sandbox(s.run, 9)),

@@ -100,16 +100,16 @@ def test_a_waiting_run_costs_no_write_however_often_it_is_looked_at(space: Space
     asked = space.question("waits")
     run = space.get("agentruns", "waits")
     for touch in range(TOUCHES):
-        passes = operator.metric("agentruns_reconcile_total")
+        passes = operator.metric("agentruns_reconcile_seconds_count")
         version = run["metadata"]["resourceVersion"]
         metadata = {"resourceVersion": version, "annotations": {"example.com/touched": str(touch)}}
         touched = space.admin.patch((space.name, "agentruns", "waits"), {"metadata": metadata}, store=True)
         assert touched.status == 200, touched.message
         run = touched.body
-        until(lambda: operator.metric("agentruns_reconcile_total") > passes, "it is looked at", every=0.01)  # noqa: B023
+        until(lambda: operator.metric("agentruns_reconcile_seconds_count") > passes, "it is looked at", every=0.01)  # noqa: B023
     operator.kill()
     operator.start()
-    until(lambda: operator.metric("agentruns_reconcile_total") > 0, "it is looked at after a restart")
+    until(lambda: operator.metric("agentruns_reconcile_seconds_count") > 0, "it is looked at after a restart")
     assert space.get("agentruns", "waits") == run
     assert space.all("approvals") == [asked]
     assert space.pods("waits", "asks") == []

@@ -223,4 +223,6 @@ def test_an_expression_is_compiled_once() -> None:
 def test_the_same_expression_always_gives_the_same_text() -> None:
     """What is interpolated is part of what an approver's decision binds to; the library shuffles keys."""
     data = {key: {"b": 1, "a": 2} for key in "hgfedcba"}
-    assert json.dumps(evaluated("run", {"run": data})) == json.dumps(data, sort_keys=True)
+    ordered = json.dumps(data, sort_keys=True)
+    assert json.dumps(evaluated("run", {"run": data})) == ordered
+    assert json.dumps(value("run.input", {"run": Data({"input": data})}, seen())) == ordered

@@ -98,7 +98,7 @@ def _walked(path: list[str], environment: Mapping[str, Data]) -> Any:
         if not isinstance(found, dict) or name not in found:
             raise ExpressionError(f"there is no {name!r} in the data")
         found = found[name]
-    return found
+    return _ordered(found)
 
 
 def _is_cheap(source: str, environment: Mapping[str, Data]) -> bool:
@@ -124,8 +124,8 @@ def evaluated(source: str, environment: dict[str, Any]) -> Any:
 
 
 def _ordered(found: Any) -> Any:
-    """The same value with its keys in order: the library gives them in another one each time."""
-    return json.loads(json.dumps(found, sort_keys=True))
+    """The same value with its keys in order: a tool, the API server and the library each have one of their own."""
+    return json.loads(json.dumps(found, sort_keys=True)) if isinstance(found, dict | list) else found
 
 
 def _explained(error: Exception) -> str:
