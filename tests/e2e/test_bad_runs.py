@@ -12,7 +12,6 @@ from tests.commands import kubectl
 from tests.space import ECHO, Space, says, step
 
 DEEP = '{"a":' * 9_000 + "1" + "}" * 9_000
-LIST = list(range(10_000))
 GRAPH = {"order": "Graph"}
 
 
@@ -33,42 +32,22 @@ class Case:
     spec: Body = field(default_factory=dict)
 
 
-LOOP = "run.input.list.all(x, run.input.list.all(y, x + y >= 0))"
-
+# One for each way on which a mistake is found; what else is one, is shown without a cluster.
 CASES = {
-    "needs-unknown": Case("steps[1].needs: 'third' is no step above 'second'", two(needs=["third"]), GRAPH),
     "needs-below": Case(
         "steps[0].needs: 'second' is no step above 'first'",
         [step("first", "echo", needs=["second"]), step("second", "echo")],
         GRAPH,
     ),
-    "needs-itself": Case("steps[0].needs: 'first' is no step above 'first'", one(needs=["first"]), GRAPH),
     "does-not-compile": Case("steps[0] (first): args.x: ", one(args={"x": "${1 +}"})),
-    "not-closed": Case("steps[0] (first): args.x: a `${` is not closed", one(args={"x": "${run.name"})),
-    "when-not-compiling": Case("steps[0] (first): when: ", one(when="run.name ==")),
-    "verify-not-compiling": Case("verify[0].expression: ", one(verify=[{"expression": "result ="}])),
-    "unknown-name": Case("args.x: unknown name 'runs'; known here: run, steps", one(args={"x": "${runs.name}"})),
     "reads-unneeded": Case(
         "args.x: reads steps.first, which this step does not need", two(args={"x": "${steps.first.output}"}), GRAPH
-    ),
-    "reads-itself": Case("args.x: reads steps.first", one(args={"x": "${steps.first.output}"})),
-    "why-reads-unneeded": Case("why: reads steps.second", one(why="${steps.second.output}")),
-    "output-of-nobody": Case("output.x: there is no step 'third'", two(), {"output": {"x": "${steps.third.output}"}}),
-    "nested-loops": Case(
-        "nests comprehensions 3 deep; at most 2", one(when="[1].all(a, [1].all(b, [1].all(c, true)))")
     ),
     "static-args": Case(
         "args do not fit the inputSchema of tool strict", [step("first", "strict", args={"order": 4711})]
     ),
-    "missing-args": Case('"order" is a required property', [step("first", "strict")]),
-    "when-no-truth": Case("when: must be true or false", one(when="run.name")),
-    "long-timeout": Case("timeout: is longer than the tool's own; at most 60s", one(timeout="61s")),
     "broken-schema": Case("tool broken: inputSchema: ", [step("first", "broken")]),
-    "broken-unless": Case("tool unless: approvalUnless: ", [step("first", "unless")]),
-    "broken-summary": Case("tool summary: approvalSummary: unknown name 'run'", [step("first", "summary")]),
-    "schema-from-url": Case("tool by-url: inputSchema: ", [step("first", "by-url")]),
-    "schema-from-file": Case("tool by-file: outputSchema: ", [step("first", "by-file")]),
-    "endless-loop": Case("takes more than 2 s of computing", one(when=LOOP), {"input": {"list": LIST}}),
+    "when-no-truth": Case("when: must be true or false", one(when="run.name")),
     "big-args": Case(
         "bytes of input; at most 65536 fit",
         one(args={"a": "${run.input.text}", "b": "${run.input.text}"}),
@@ -82,9 +61,6 @@ LATE = {
         [step("first", "number"), step("second", "strict", args={"order": "${steps.first.output}"})],
     ),
     "missing-key": Case("args.x: there is no 'total' in the data", two(args={"x": "${steps.first.output.total}"})),
-    "pattern": Case(
-        "does not match", [step("first", "say-a"), step("second", "pattern", args={"text": "${steps.first.output}"})]
-    ),
 }
 
 
@@ -94,16 +70,9 @@ def ended(shared_space: Space) -> dict[str, Body]:
     space = shared_space
     space.tool("echo", ECHO, timeout="60s")
     space.tool("number", says(4711))
-    space.tool("say-a", "import json; print(json.dumps('a' * 30_000 + '!'))")
     order = {"type": "object", "required": ["order"], "properties": {"order": {"type": "string"}}}
     space.tool("strict", ECHO, inputSchema=order)
     space.tool("broken", ECHO, inputSchema={"type": "objekt"})
-    space.tool("by-url", ECHO, inputSchema={"$ref": "https://registry.example/schema.json"})
-    space.tool("by-file", ECHO, outputSchema={"$ref": "file:///etc/passwd"})
-    space.tool("unless", ECHO, approval="Unless", approvalUnless="args.amount <")
-    space.tool("summary", ECHO, approval="Always", approvalSummary="Refund for ${run.name}")
-    backtracking = {"type": "object", "properties": {"text": {"type": "string", "pattern": "^(a+)+$"}}}
-    space.tool("pattern", ECHO, inputSchema=backtracking)
     cases = CASES | LATE
     for name, case in cases.items():
         space.start(name, *case.steps, **case.spec)
@@ -132,7 +101,7 @@ def test_what_turns_out_not_to_work_is_said_before_that_pod(
 
 @pytest.mark.usefixtures("ended")
 @pytest.mark.parametrize("place", ["input", "args", "output"])
-def test_json_nested_without_end_is_refused_and_holds_up_nobody(shared_space: Space, place: str) -> None:
+def test_json_nested_without_end_is_refused_wherever_it_is(shared_space: Space, place: str) -> None:
     """Deeper than most JSON readers go, these tests' too, so kubectl shows how it ended."""
     name, here = f"deep-{place}", {"deep": "HERE"}
     run = shared_space.run_manifest(name, *one(args=here if place == "args" else {}))

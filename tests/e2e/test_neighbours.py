@@ -1,41 +1,119 @@
-"""One tenant's costly expressions do not hold up the others."""
+"""What one author sends to hold the operator up gets an error, and others go on as if nothing was."""
 
 from __future__ import annotations
 
+import json
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from statistics import median
 
+import pytest
+
+from tests.accounts import Body
+from tests.commands import kubectl
 from tests.space import ECHO, FINAL, Space, step
 from tests.waiting import until
 
-DECISIONS = 5
-HOSTILE = [f"hostile-{n}" for n in range(6)]
+ROUNDS = 20
+ADDED = 0.1
+"""Seconds that a hostile neighbour may add to the median, beyond what makes the API server itself slow."""
+# The most that the API server takes; deeper than these tests' own JSON reader goes.
+DEEP = '{"a":' * 9_990 + "1" + "}" * 9_990
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """A run, its tool, and what its author is told."""
+
+    says: str
+    tool: Body = field(default_factory=dict)
+    step: Body = field(default_factory=dict)
+    spec: Body = field(default_factory=dict)
+
+
 LOOP = "run.input.list.all(x, run.input.list.all(y, x + y >= 0))"
-TIMES_SLOWER = 10
+BACKTRACKS = {"type": "object", "properties": {"text": {"type": "string", "pattern": "^(a+)+$"}}}
+
+HOSTILE = {
+    "loop": Hostile("takes more than 2 s", step={"when": LOOP}, spec={"input": {"list": list(range(10_000))}}),
+    "pattern": Hostile("text: ", tool={"inputSchema": BACKTRACKS}, step={"args": {"text": "a" * 30_000 + "!"}}),
+    "url": Hostile("inputSchema: ", tool={"inputSchema": {"$ref": "https://registry.example/schema.json"}}),
+    "file": Hostile("outputSchema: ", tool={"outputSchema": {"$ref": "file:///etc/passwd"}}),
+    "deep": Hostile("input: is nested more than 64 levels deep", spec={"input": {"deep": "HERE"}}),
+}
 
 
-def seconds_to_start(space: Space, run: str) -> float:
-    """From the answer to a decision until the step's pod is there."""
-    asked = space.question(run)
-    assert space.decide(asked, "Approve").status == 200
-    began = time.monotonic()
-    until(lambda: space.pods(run), f"{run} has a pod", every=0.01)
-    return time.monotonic() - began
+@dataclass(frozen=True)
+class Took:
+    """Seconds, as medians: for the API server to take runs that have nothing to do, and from then to their ends."""
+
+    creation: float
+    answer: float
 
 
-def test_others_go_on_while_expressions_loop(space: Space, shared_space: Space) -> None:
+def took(space: Space, prefix: str) -> Took:
+    """How long runs take that skip their only step, one after the other."""
+    creations, answers = [], []
+    for n in range(ROUNDS):
+        began = time.monotonic()
+        space.start(f"{prefix}-{n}", step("first", "echo", when="false"))
+        created = time.monotonic()
+        until(lambda: space.status(f"{prefix}-{n}").get("phase") in FINAL, "it has ended", every=0.005)  # noqa: B023
+        creations.append(created - began)
+        answers.append(time.monotonic() - created)
+    return Took(median(creations), median(answers))
+
+
+def start(space: Space, kind: str, number: int) -> None:
+    """Starts a hostile run; as text, for what is too deep for Python's own JSON."""
+    hostile = HOSTILE[kind]
+    run = space.run_manifest(f"{kind}-{number}", step("first", kind, **hostile.step), **hostile.spec)
+    collection = f"/apis/agentrun.dev/v1alpha1/namespaces/{space.name}/agentruns"
+    kubectl("create", "--raw", collection, "-f", "-", stdin=json.dumps(run).replace('"HERE"', DEEP))
+
+
+def ended(space: Space, run: str) -> str:
+    """Reason and message of a run at its end; told by kubectl, which reads what is deep."""
+    where = (f"agentrun/{run}", f"--namespace={space.name}")
+    kubectl("wait", *where, "--for=condition=Finished", "--timeout=120s")
+    return kubectl("get", *where, "--output=jsonpath={.status.reason}: {.status.message}")
+
+
+@contextmanager
+def neighbour(space: Space, kind: str) -> Iterator[list[str]]:
+    """Somebody who starts one hostile run after the other, and the names of those that were started."""
+    stop, started = threading.Event(), list[str]()
+
+    def work() -> None:
+        while not stop.is_set():
+            start(space, kind, len(started))
+            started.append(f"{kind}-{len(started)}")
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        try:
+            until(lambda: started or working.done(), "the neighbour has begun")
+            yield started
+        finally:
+            stop.set()
+    working.result()
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_the_author_gets_an_error_and_others_go_on(space: Space, shared_space: Space, kind: str) -> None:
     space.tool("echo", ECHO)
-    shared_space.tool("echo", ECHO)
-    for n in range(2 * DECISIONS):
-        space.start(f"waits-{n}", step("first", "echo", approval="Always"))
-    for n in range(2 * DECISIONS):
-        space.question(f"waits-{n}")
-    quiet = [seconds_to_start(space, f"waits-{n}") for n in range(DECISIONS)]
-    for name in HOSTILE:
-        shared_space.start(name, step("first", "echo", when=LOOP), input={"list": list(range(10_000))})
-    busy = [seconds_to_start(space, f"waits-{n}") for n in range(DECISIONS, 2 * DECISIONS)]
-    assert any(shared_space.status(name).get("phase") not in FINAL for name in HOSTILE), "it was over too soon to tell"
-    assert median(busy) < TIMES_SLOWER * median(quiet), (busy, quiet)
-    for name in HOSTILE:
-        status = shared_space.ended(name)
-        assert (status["reason"], "takes more than 2 s" in status["message"]) == ("InvalidSpec", True)
+    shared_space.tool(kind, ECHO, **HOSTILE[kind].tool)
+    took(space, "first")
+    quiet = took(space, "quiet")
+    with neighbour(shared_space, kind) as runs:
+        busy = took(space, "busy")
+    print(f"quiet: {quiet}; beside {len(runs)} hostile runs: {busy}")
+    for run in runs:
+        said = ended(shared_space, run)
+        assert said.startswith("InvalidSpec: ")
+        assert HOSTILE[kind].says in said
+    assert busy.answer - quiet.answer < ADDED + max(0, busy.creation - quiet.creation), (quiet, busy)
