@@ -1,12 +1,15 @@
 """Every situation of a run times everything that can be seen: no exception, a rest, and what must never happen."""
 
+import re
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from agentruns.core.lifecycle import decide
 from agentruns.core.observed import NoResult, PodIsGone, PolicyEnforced, Refusal, ResultOf
 from agentruns.core.resources import FINAL_PHASES, Phase, StepState
@@ -152,6 +155,16 @@ CHANGES: dict[str, Change] = {
 }
 
 
+@cache
+def published(*path: str) -> frozenset[str]:
+    """The words in the description of a field of an AgentRun."""
+    crd = yaml.safe_load((Path(__file__).parents[2] / "crds" / "agentruns.yaml").read_text())
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for name in path:
+        schema = schema.get("items", schema)["properties"][name]
+    return frozenset(re.findall(r"\w+", schema["description"]))
+
+
 def check(run: Play, *, was_final: bool, before: Any) -> None:
     """What must hold of a run at rest, whatever happened to it."""
     if was_final:
@@ -163,6 +176,8 @@ def check(run: Play, *, was_final: bool, before: Any) -> None:
     if run.status.phase is Phase.SUCCEEDED:
         assert len(run.status.steps) == len(run.run.spec.steps)
     assert len(run.status.message) <= 2048
+    assert run.status.reason in {"", *published("status", "reason")}
+    assert {it.reason for it in run.status.steps} <= published("status", "steps", "reason")
     assert run.refused or decide(run.run, run.look()).status == run.status, "looking again changes nothing"
 
 
