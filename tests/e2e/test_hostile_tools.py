@@ -187,6 +187,13 @@ def test_what_may_have_been_done_is_asked_and_not_repeated(ended: Ended) -> None
     assert ended.step("doubtful")["decision"]["verdict"] == "Happened"
 
 
+def test_a_tool_that_takes_too_much_memory_is_killed_for_that(ended: Ended) -> None:
+    [pod] = ended.space.pods("hostile", "memory")
+    [container] = pod["status"]["containerStatuses"]
+    assert container["state"]["terminated"]["reason"] == "OOMKilled"
+    assert "signal 9 (Killed)" in ended.step("memory")["message"]
+
+
 def test_a_tool_that_works_on_is_stopped(ended: Ended) -> None:
     [pod] = ended.space.pods("hostile", "works_on")
     name = pod["metadata"]["name"]

@@ -17,12 +17,15 @@ RULE = {"expression": "result.receipt.startsWith('R-')", "message": "the provide
 
 @pytest.fixture(scope="module")
 def ended(shared_space: Space) -> dict[str, Body]:
-    """How every run of this module ended, by name."""
+    """How every run of this module ended, by name; what is timed first, by itself."""
     space = shared_space
     for name, program in (("echo", ECHO), ("sleep", SLEEP), ("fail", FAIL), ("receipt", says({"receipt": "X-99"}))):
         space.tool(name, program)
     sides = [step(side, "sleep", needs=["first"]) for side in ("left", "right")]
-    space.start("diamond", step("first", "echo"), *sides, step("last", "echo", needs=["left", "right"]), order="Graph")
+    first, last = step("first", "echo"), step("last", "echo", needs=["left", "right"])
+    space.start("timed", first | {"when": "false"}, *sides, last | {"when": "false"}, order="Graph")
+    space.ended("timed")
+    space.start("diamond", first, *sides, last, order="Graph")
     space.start("narrow", *(step(f"s{n}", "sleep") for n in range(3)), order="Graph", parallelism=1)
     seen = {"state": "${steps.before.state}", "output": "${steps.before.output}"}
     after = step("after", "echo", args=seen)
@@ -32,7 +35,7 @@ def ended(shared_space: Space) -> dict[str, Body]:
     space.start("stops", step("before", "fail"), after)
     space.start("verifies", step("before", "receipt", verify=[RULE]), after)
     space.start("no-output", step("before", "echo"), output={"receipt": "${steps.before.output.receipt}"})
-    names = ("diamond", "narrow", "skips", "goes-on", "stops", "verifies", "no-output")
+    names = ("timed", "diamond", "narrow", "skips", "goes-on", "stops", "verifies", "no-output")
     return {name: space.ended(name) for name in names}
 
 
@@ -54,6 +57,13 @@ def test_the_two_sides_of_a_diamond_run_at_once(ended: dict[str, Body]) -> None:
     assert times(ended["diamond"], "first")[1] <= min(left[0], right[0])
     assert max(left[1], right[1]) <= times(ended["diamond"], "last")[0]
     assert ended["diamond"]["phase"] == "Succeeded"
+
+
+def test_a_diamond_of_two_steps_of_two_seconds_takes_well_under_four(ended: dict[str, Body]) -> None:
+    """Its top and bottom are skipped, so that the time is that of its sides, and not that of two pods more."""
+    began, finished = (datetime.fromisoformat(ended["timed"][it]) for it in ("startedAt", "finishedAt"))
+    assert states(ended["timed"]) == {"first": "Skipped", "left": "Succeeded", "right": "Succeeded", "last": "Skipped"}
+    assert timedelta(seconds=2) < finished - began < timedelta(seconds=3.5)
 
 
 def test_no_more_steps_run_at_once_than_the_run_allows(ended: dict[str, Body]) -> None:
@@ -79,7 +89,8 @@ def test_a_run_goes_on_after_a_failure_that_it_allows(ended: dict[str, Body]) ->
 
 def test_a_failed_step_ends_the_run_and_says_why(ended: dict[str, Body], shared_space: Space) -> None:
     status = ended["stops"]
-    assert (status["phase"], status["reason"]) == ("Failed", "Permanent")
+    assert (status["phase"], status["reason"]) == ("Failed", "StepFailed")
+    assert steps_of(status)["before"]["reason"] == "Permanent"
     assert "step before: there is no such order" in status["message"]
     assert states(status) == {"before": "Failed"}
     assert shared_space.pods("stops", "after") == []
