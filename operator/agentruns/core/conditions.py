@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from agentruns.core.resources import FINAL_PHASES, Condition, Phase, RunStatus
+from agentruns.core.model import Condition
+from agentruns.core.resources import FINAL_PHASES, Phase, RunStatus
 
 Truth = Literal["True", "False", "Unknown"]
 STALLING: Final = frozenset({"WaitingForTool", "CreationRefused", "PolicyNotEnforced", "ForeignApproval"})

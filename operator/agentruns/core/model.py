@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic.alias_generators import to_camel
@@ -67,6 +67,15 @@ class Status(Model):
     def body(self) -> dict[str, Any]:
         """The status as the API server stores it; nothing stands for what is empty."""
         return _without_empty(self.model_dump(mode="json", by_alias=True))
+
+
+class Condition(Model):
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str = ""
+    last_transition_time: Timestamp
+    observed_generation: int = 0
 
 
 class OwnerReference(Model):

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from agentruns.core.model import Duration, Metadata, Model, Status, Timestamp
+from agentruns.core.model import Condition, Duration, Metadata, Model, Status, Timestamp
 from agentruns.core.naming import API_VERSION
 
 FORMAT_VERSION: Final = 1
@@ -86,15 +86,6 @@ class RunSpec(Model):
     desired_state: Literal["Running", "Paused", "Cancelled"] = "Running"
     ttl_after_finished: Duration | None = None
     requested_by: str = ""
-
-
-class Condition(Model):
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str = ""
-    last_transition_time: Timestamp
-    observed_generation: int = 0
 
 
 class OutputRef(Model):
