@@ -127,3 +127,20 @@ def test_a_run_deleted_while_the_operator_is_down_is_stopped_at_once(space: Spac
     assert space.find("agentruns", "sleeps") is None
     operator.start()
     until(lambda: space.find("pods", name) is None, "its pod is gone")
+
+
+def test_an_output_that_was_deleted_while_the_operator_was_down_is_said_to_be_lost(
+    space: Space, operator: OperatorProcess
+) -> None:
+    space.tool("big", says("x" * 5000))
+    space.tool("echo", ECHO)
+    reads = step("reads", "echo", args={"text": "${steps.big.output}"}, approval="Always")
+    space.start("loses", step("big", "big"), reads)
+    space.question("loses")
+    operator.kill()
+    [stored] = [it["metadata"]["name"] for it in space.all("configmaps") if "output" in it["metadata"]["name"]]
+    space.delete("configmaps", stored)
+    operator.start()
+    status = space.ended("loses")
+    assert (status["phase"], status["reason"]) == ("Failed", "StateLost")
+    assert "the output of step big is lost" in status["message"]
