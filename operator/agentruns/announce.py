@@ -43,7 +43,8 @@ def transitions(before: RunStatus, after: RunStatus) -> list[Told]:
 def _step_told(before: StepStatus, after: StepStatus) -> Told | None:
     if before.state is after.state and before.attempt == after.attempt:
         return None
-    words = f"step {after.name} (attempt {after.attempt}) is {after.state.value}: {after.reason}"
+    attempt = f" (attempt {after.attempt})" if after.attempt else ""
+    words = f"step {after.name}{attempt} is {after.state.value}: {after.reason}"
     return Told(f"Step{after.state.value}", words, after.state in _WARNINGS, after.name, after.attempt)
 
 

@@ -49,6 +49,12 @@ def test_steps_are_told_before_their_run() -> None:
     ]
 
 
+def test_a_step_without_an_attempt_is_told_without_one() -> None:
+    before = a_status("Running", "r")
+    after = a_status("Running", "r", a={"state": "AwaitingApproval", "reason": "AwaitingDecision"})
+    assert [it.message for it in transitions(before, after)] == ["step a is AwaitingApproval: AwaitingDecision"]
+
+
 def test_another_attempt_is_told_though_the_state_is_the_same() -> None:
     before = a_status("Running", "r", a={"state": "Prepared", "attempt": 1})
     after = a_status("Running", "r", a={"state": "Prepared", "attempt": 2, "reason": "Prepared"})
