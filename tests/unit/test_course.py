@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from agentruns.core.actions import DeletePod, StopPod, Ungate
+from agentruns.core.actions import Create, DeletePod, StopPod, Ungate
 from agentruns.core.inputs import Reader
+from agentruns.core.lifecycle import decide
 from agentruns.core.look import Look, Moved
 from agentruns.core.observed import NoResult, PodIsGone, Refusal, ResultOf
 from agentruns.core.resources import FINAL_STATES, Phase, StepState
@@ -197,6 +198,24 @@ def test_a_quota_does_not_use_up_attempts() -> None:
     assert (run.states(), run.step("a").reason, run.step("a").attempt) == ({"a": "Waiting"}, "QuotaExceeded", 1)
     run.refused.clear()
     assert run.go(10).step("a").attempt == 2
+
+
+def test_an_attempt_counts_once_its_pod_is_there() -> None:
+    """What keeps its pod from being made has the pass fail, and may do so again and again."""
+    run = one_step().fails("a", exit_code=75)
+    run.now = later(1)
+    found = decide(run.run, run.look())
+    assert [type(it) for it in found.preparations] == [Create]
+    assert found.status.steps == run.status.steps
+
+
+def test_a_pod_that_is_just_going_does_not_use_up_attempts() -> None:
+    run = one_step().fails("a", exit_code=75)
+    again = run.go(1).step("a").pod_uid
+    run.run = run.run.model_copy(update={"status": one_step().fails("a", exit_code=75).status})
+    run.pods[again] = replace(run.pods[again], gated=True, deleting=True)
+    run.go().go(1).go(1)
+    assert (run.states(), run.step("a").attempt) == ({"a": "Prepared"}, 2)
 
 
 @pytest.mark.parametrize("state", sorted(FINAL_STATES))

@@ -1,5 +1,6 @@
 """Starting an attempt: its pod is prepared behind a gate, then recorded, then let go. Only a recorded UID may start."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -100,4 +101,7 @@ def waited(look: Look) -> Moved:
     if due is not None and look.seen.now < due:
         return Moved(look.record, wake_at=due)
     following = look.recording(attempt=look.record.attempt + 1)
-    return started(following, following.attempt())
+    moved = started(following, following.attempt())
+    if moved.record.state is StepState.WAITING:  # it has not begun, so it does not count
+        return replace(moved, record=moved.record.model_copy(update={"attempt": look.record.attempt}))
+    return moved
