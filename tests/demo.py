@@ -14,6 +14,8 @@ from typing import Any
 from tests.cluster import toolchain
 from tests.cluster.console import ClusterError, output, say
 from tests.cluster.places import CHECKOUT, CLUSTER, KUBECONFIG
+from tests.commands import kubectl
+from tests.images import SANDBOX, SANDBOX_VARIABLE
 from tests.waiting import until
 
 _NAMESPACE, _RUN = "refund-demo", "refund-4711"
@@ -32,7 +34,7 @@ def demo() -> None:
     """Applies the run, shows it until it waits, has Alice decide, and shows how it ends."""
     _kubectl("delete", "agentrun", _RUN, "--ignore-not-found", "--cascade=foreground")
     say("a task of two steps: look up an order, and refund it if the parcel was lost")
-    _show("apply", "-f", "examples/refund/")
+    _apply()
     _watch("AwaitingApproval", "Failed")
     status = _get("agentrun", _RUN)["status"]
     if status["phase"] != "AwaitingApproval":
@@ -49,6 +51,18 @@ def demo() -> None:
     _show("get", "pods")
     say("the cluster stays up; to go on by hand, and to take it down:")
     print(_GOING_ON)
+
+
+def _apply() -> None:
+    """Applies the example as it is; on a cluster that was named, with the image that was named too."""
+    image = os.environ.get(SANDBOX_VARIABLE)
+    if not image:
+        _show("apply", "-f", "examples/refund/")
+        return
+    files = sorted((CHECKOUT / "examples" / "refund").glob("*.yaml"))
+    manifests = "\n---\n".join(file.read_text() for file in files).replace(SANDBOX, image)
+    say(f"examples/refund/, with the image {image}")
+    print(kubectl("apply", "-f", "-", stdin=manifests), flush=True)
 
 
 def _decide(approval: dict[str, Any]) -> None:
@@ -124,7 +138,7 @@ def _command(kubeconfig: Path) -> list[str | Path]:
 
 
 def _kubectl(*arguments: str) -> str:
-    return output([*_command(KUBECONFIG), *arguments])
+    return kubectl(f"--namespace={_NAMESPACE}", *arguments)
 
 
 def _get(*what: str) -> dict[str, Any]:

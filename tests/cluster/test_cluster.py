@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import images as under_test
 from tests.cluster import builders, existing, images, kind, leftovers, local, processes, providers
 from tests.cluster.console import ClusterError, output, run_long
 from tests.waiting import until
+
+DIGEST = f"sha256:{'0' * 64}"
 
 
 @pytest.fixture(autouse=True)
@@ -203,6 +206,38 @@ class TestImages:
         second = images.archive(image, builder)
         assert builder.built == 2
         assert (first.exists(), second.exists()) == (False, True)
+
+
+class TestImagesUnderTest:
+    @pytest.fixture(autouse=True)
+    def none_loaded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Where loaded images are written down; there are none."""
+        monkeypatch.setattr(under_test, "LOADED", tmp_path / "images.json")
+        monkeypatch.delenv(under_test.SANDBOX_VARIABLE, raising=False)
+        return tmp_path / "images.json"
+
+    def test_the_loaded_one_is_taken_by_digest(self, none_loaded: Path) -> None:
+        none_loaded.write_text(json.dumps({under_test.SANDBOX: f"docker.io/agentruns/sandbox-python@{DIGEST}"}))
+        assert under_test.sandbox_image() == f"docker.io/agentruns/sandbox-python@{DIGEST}"
+
+    def test_on_a_named_cluster_it_is_the_named_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AGENTRUN_TEST_SANDBOX_IMAGE", f"localhost:5000/mine/sandbox@{DIGEST}")
+        image = under_test.sandbox_image()
+        assert under_test.in_parts(image) == {
+            "registry": "localhost:5000",
+            "repository": "mine/sandbox",
+            "digest": DIGEST,
+        }
+
+    @pytest.mark.parametrize("named", ["", "registry.example/sandbox:dev", f"sandbox@{DIGEST}", "a/b@sha256:1"])
+    def test_one_without_registry_or_digest_is_refused(self, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+        monkeypatch.setenv("AGENTRUN_TEST_SANDBOX_IMAGE", named)
+        with pytest.raises(ClusterError, match=r"AGENTRUN_TEST_SANDBOX_IMAGE=.* is no image by digest"):
+            under_test.sandbox_image()
+
+    def test_what_to_do_without_any_is_said(self) -> None:
+        with pytest.raises(ClusterError, match=r"make images.*AGENTRUN_TEST_SANDBOX_IMAGE=REGISTRY/NAME@sha256"):
+            under_test.sandbox_image()
 
 
 class TestConsole:
