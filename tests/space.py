@@ -42,7 +42,6 @@ class Space:
     name: str
     image: str
     admin: Account
-    operator: Account
     approver: Account
     """Holds a real token of an account with the approver's role and no other."""
 
@@ -167,6 +166,6 @@ def opened_space(shop: Shop) -> Iterator[Space]:
         kubectl("create", "rolebinding", "approvers", "-n", name, "--clusterrole=agentruns-approver", approver)
         admin = shop.accounts["admin"]
         until(lambda: admin.get(name, "serviceaccounts", "default").status == 200, "the default account is there")
-        yield Space(name, sandbox_image(), admin, shop.accounts["operator"], shop.accounts["approver"])
+        yield Space(name, sandbox_image(), admin, shop.accounts["approver"])
     finally:
         kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
