@@ -1,5 +1,6 @@
 """What is tidied up: pods of steps that have ended, of runs that have ended, and the runs themselves."""
 
+from copy import copy
 from dataclasses import replace
 
 from agentruns.core.actions import CollectPods, DeletePod, DeleteRun, ReleasePod, StopPod
@@ -49,6 +50,25 @@ def test_a_pod_that_nobody_recorded_is_deleted_while_it_is_gated() -> None:
     run.pods["stray"] = replace(recorded, uid="stray", name="stray", gated=True)
     run.go()
     assert [it.uid for it in run.actions(DeletePod)] == ["stray"]
+
+
+def test_a_pod_that_was_made_before_a_crash_is_kept_for_its_step_and_adopted() -> None:
+    """The result that it was made after is not read again yet, so that its step cannot begin."""
+    before = play(a_step("a"), a_step("b")).starts("a")
+    after = copy(before)
+    after.pods, after.results = dict(before.pods), dict(before.results)
+    made = after.says("a", 1).go().step("b").pod_uid
+    before.pods[made] = replace(after.pods[made], gated=True)
+    assert not before.go().actions(DeletePod)
+    assert before.says("a", 1).go().step("b").pod_uid == made
+
+
+def test_a_pod_that_its_step_does_not_need_any_more_goes_with_the_end_of_the_run() -> None:
+    run = play(a_step("a"), a_step("b", when="steps.a.output"))
+    run.pods["early"] = replace(run.pods[run.step("a").pod_uid], uid="early", name="early", step="b", gated=True)
+    assert not run.go().actions(DeletePod)
+    run.succeeds("a", False)
+    assert (run.status.phase, [it.uid for it in run.actions(DeletePod)]) == (Phase.SUCCEEDED, ["early"])
 
 
 def test_a_deleted_run_stops_its_pods_and_lets_them_go() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from agentruns.core.actions import Action, CollectPods, DeletePod, DeleteRun, ReleasePod, SettleApproval, StopPod
 from agentruns.core.attempts import GRACE, PATIENCE
@@ -18,6 +19,8 @@ from agentruns.core.resources import (
     StepStatus,
 )
 
+_NOT_BEGUN: Final = frozenset({StepState.PENDING, StepState.AWAITING_APPROVAL, StepState.WAITING})
+
 
 @dataclass(frozen=True)
 class Left:
@@ -30,7 +33,8 @@ class Left:
 def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
     """What is to be done about pods that no step in flight holds, and about questions nobody needs answered."""
     deleted = run.metadata.deletion_timestamp is not None
-    holding = IN_FLIGHT_STATES if status.phase in FINAL_PHASES else HOLDING_STATES
+    final = status.phase in FINAL_PHASES
+    holding = IN_FLIGHT_STATES if final else HOLDING_STATES
     held = {record.pod_uid for record in status.steps if record.state in holding}
     records = {record.name: record for record in status.steps}
     over = [
@@ -38,10 +42,16 @@ def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
         for pod in seen.pods.values()
         if deleted or pod.uid not in held or _has_said_all(pod, records.get(pod.step))
     ]
+    over = [(pod, record) for pod, record in over if deleted or final or not _may_be_wanted(pod, record)]
     actions = [action for pod, record in over for action in _for_pod(pod, record, seen, deleted=deleted)]
     running = [pod for pod, _ in over if pod.started_at and pod.end is None]
     wake_at = seen.now + (PATIENCE if deleted else GRACE) if running else None
     return Left(tuple(actions) + _unneeded_questions(status, seen), wake_at)
+
+
+def _may_be_wanted(pod: PodSeen, record: StepStatus | None) -> bool:
+    """Whether a gated pod may be the one that its step begins with: made by a pass that came to no end."""
+    return pod.gated and not pod.deleting and (record is None or record.state in _NOT_BEGUN)
 
 
 def _has_said_all(pod: PodSeen, record: StepStatus | None) -> bool:
