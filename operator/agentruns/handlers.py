@@ -67,7 +67,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True
-    settings.queueing.idle_timeout = 1
+    settings.queueing.idle_timeout = 0.1  # seconds for which a task stays for each object: a burst would keep thousands
 
 
 async def watch(store: Store, namespaces: tuple[str, ...], stop: asyncio.Event) -> None:

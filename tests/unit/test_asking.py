@@ -207,7 +207,7 @@ def test_run_again_is_a_new_intent_with_attempts_of_its_own() -> None:
     assert after.idempotency_key == before.idempotency_key
     run.fails("pay", exit_code=137)
     assert run.step("pay").approval != before.approval
-    assert run.approval_of("pay").spec.request["askedBefore"] == 1
+    assert run.manifests[run.step("pay").approval]["spec"]["request"]["askedBefore"] == 1
 
 
 def test_fail_ends_the_run_and_says_who_let_it() -> None:

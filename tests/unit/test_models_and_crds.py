@@ -140,6 +140,8 @@ def test_the_same_types_are_meant(path: str, schema: Schema, model: type[BaseMod
         inner = schema["properties"][alias]
         inner = inner.get("items", inner)
         expected = "string" if isinstance(kind, type) and issubclass(kind, StrEnum) else TYPES.get(kind)
+        if alias == "request":
+            expected = "object"  # of which the model keeps the digest
         if expected:
             assert inner["type"] == expected, f"{path}.{alias}"
         assert (kind is datetime) == (inner.get("format") == "date-time"), f"{path}.{alias}"

@@ -12,7 +12,7 @@ from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import API_VERSION, LABEL_RUN_UID, approval_name
 from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem
-from agentruns.core.resources import AgentRun, Approval, Step, ToolSpec, owner
+from agentruns.core.resources import AgentRun, Approval, Step, ToolSpec, owner, shown_digest
 from agentruns.core.templates import as_text, expanded
 
 _SHOWN_LENGTH: Final = 1024
@@ -24,7 +24,6 @@ _BLANK: Final = frozenset(
     + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 )
 """Letters and marks that show nothing, or change how another is shown."""
-_SHOWN_FIELDS: Final = ("summary", "args", "why", "tool", "goal")
 
 
 @dataclass(frozen=True)
@@ -183,14 +182,13 @@ def is_ours(approval: Approval, question: Demand, run: AgentRun) -> bool:
 
     Its generation counts the changes of its spec: it is made, it is decided on, and there may be no others.
     """
-    expected, shown = question.manifest["spec"]["request"], approval.spec.request
     changes = 1 if approval.spec.decision is None else 2
     return (
         approval.metadata.generation <= changes
         and approval.spec.digest == question.digest
         and approval.spec.run_ref.uid == run.metadata.uid
         and any(reference.uid == run.metadata.uid for reference in approval.metadata.owner_references)
-        and all(shown.get(key, "") == expected.get(key, "") for key in _SHOWN_FIELDS)
+        and approval.spec.request == shown_digest(question.manifest["spec"]["request"])
     )
 
 

@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from agentruns.core.digests import digest
 from agentruns.core.model import Condition, Duration, Metadata, Model, Status, Timestamp
 from agentruns.core.naming import API_VERSION
 
@@ -264,13 +265,27 @@ class RunRef(Model):
     uid: str
 
 
+SHOWN_FIELDS: Final = ("summary", "args", "why", "tool", "goal")
+
+
+def shown_digest(request: Any) -> Any:
+    """The digest of what an approver goes by in a request; anything else is taken for one already."""
+    if not isinstance(request, dict):
+        return request
+    return digest({field: request.get(field) or "" for field in SHOWN_FIELDS})
+
+
+Shown = Annotated[str, BeforeValidator(shown_digest)]
+"""What an Approval shows, by its digest: thousands of them are kept, and only compared."""
+
+
 class ApprovalSpec(Model):
     run_ref: RunRef
     step: str
     tool: str
     purpose: Literal["Effect", "InDoubt"]
     digest: str
-    request: dict[str, Any]
+    request: Shown
     decision: Decision | None = None
 
 
