@@ -79,15 +79,12 @@ def test_an_approved_run_goes_on_and_gives_its_output(waiting: Space) -> None:
     }
     assert waiting.pods("refund-4711", "refund") == []
 
-    answer = waiting.decide(asked, "Approve", reason="checked with the carrier")
-    assert answer.status == 200, answer.message
+    waiting.decided("refund-4711", "Approve", reason="checked with the carrier")
     status = waiting.ended("refund-4711")
 
     assert (status["phase"], status["output"]) == ("Succeeded", {"receipt": "R-4711"})
-    assert [it["metadata"]["uid"] for it in waiting.pods("refund-4711", "refund")] == [
-        steps_of(status)["refund"]["podUID"]
-    ]
-    decision = steps_of(status)["refund"]["decision"]
+    [pod], decision = waiting.pods("refund-4711", "refund"), steps_of(status)["refund"]["decision"]
+    assert pod["metadata"]["uid"] == steps_of(status)["refund"]["podUID"]
     assert (decision["verdict"], decision["reason"]) == ("Approve", "checked with the carrier")
     assert decision["by"].endswith(":approver")
     assert waiting.get("approvals", name)["status"]["state"] == "Approved"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tests.commands import kubectl
 from tests.space import ECHO, Space, step, steps_of
 from tests.waiting import until
@@ -45,3 +49,29 @@ def test_an_image_that_cannot_be_pulled_is_named(space: Space) -> None:
     assert waiting_column(space, "pulls") == f"Pod/{record['pod']}"
     assert "ImagePull" in record["message"]
     assert "127.0.0.1:1/nowhere" in record["message"]
+
+
+@contextmanager
+def without_the_right_to_make_pods() -> Iterator[None]:
+    """The operator may not create pods for a while."""
+    role = json.loads(kubectl("get", "clusterrole", "agentruns-operator", "--output=json"))
+    fewer = [it | {"verbs": ["get", "list", "watch"]} if it["resources"] == ["pods"] else it for it in role["rules"]]
+    patch = ("patch", "clusterrole", "agentruns-operator", "--type=merge")
+    try:
+        kubectl(*patch, "--patch", json.dumps({"rules": fewer}))
+        yield
+    finally:
+        kubectl(*patch, "--patch", json.dumps({"rules": role["rules"]}))
+
+
+def test_an_attempt_that_cannot_be_made_counts_once_and_is_tried_slowly(space: Space) -> None:
+    """The quota holds the step back until the operator has no right to make its pod."""
+    kubectl("create", "quota", "tight", "--hard=pods=0", "-n", space.name)
+    space.tool("echo", ECHO)
+    space.start("waits", step("first", "echo"))
+    space.step_reached("waits", "first", "Waiting")
+    with without_the_right_to_make_pods():
+        kubectl("delete", "quota", "tight", "-n", space.name)
+        until(lambda: "PassesFail" in kubectl("events", "-n", space.name), "it is told that it was tried in vain", 60)
+        assert steps_of(space.status("waits"))["first"].get("attempt", 0) <= 1
+    assert steps_of(space.ended("waits"))["first"]["attempt"] == 1
