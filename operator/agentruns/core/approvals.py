@@ -9,10 +9,11 @@ from agentruns.core.digests import digest
 from agentruns.core.expressions import Data, value
 from agentruns.core.inputs import Attempt, Reader
 from agentruns.core.lexing import ExpressionError
+from agentruns.core.model import shown_digest
 from agentruns.core.naming import API_VERSION, LABEL_RUN_UID, approval_name
 from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem
-from agentruns.core.resources import AgentRun, Approval, Step, ToolSpec, owner, shown_digest
+from agentruns.core.resources import AgentRun, Approval, Step, ToolSpec, owner
 from agentruns.core.templates import as_text, expanded
 
 _SHOWN_LENGTH: Final = 1024

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic.alias_generators import to_camel
 
+from agentruns.core.digests import digest
+
 _DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -76,6 +78,20 @@ class Condition(Model):
     message: str = ""
     last_transition_time: Timestamp
     observed_generation: int = 0
+
+
+SHOWN_FIELDS: Final = ("summary", "args", "why", "tool", "goal")
+
+
+def shown_digest(request: Any) -> Any:
+    """The digest of what an approver goes by in a request; anything else is taken for one already."""
+    if not isinstance(request, dict):
+        return request
+    return digest({field: request.get(field) or "" for field in SHOWN_FIELDS})
+
+
+Shown = Annotated[str, BeforeValidator(shown_digest)]
+"""What an Approval shows, by its digest: thousands of them are kept, and only compared."""
 
 
 class OwnerReference(Model):

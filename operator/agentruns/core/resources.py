@@ -2,12 +2,11 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from agentruns.core.digests import digest
-from agentruns.core.model import Condition, Duration, Metadata, Model, Status, Timestamp
+from agentruns.core.model import Condition, Duration, Metadata, Model, Shown, Status, Timestamp
 from agentruns.core.naming import API_VERSION
 
 FORMAT_VERSION: Final = 1
@@ -263,20 +262,6 @@ class Decision(Model):
 class RunRef(Model):
     name: str
     uid: str
-
-
-SHOWN_FIELDS: Final = ("summary", "args", "why", "tool", "goal")
-
-
-def shown_digest(request: Any) -> Any:
-    """The digest of what an approver goes by in a request; anything else is taken for one already."""
-    if not isinstance(request, dict):
-        return request
-    return digest({field: request.get(field) or "" for field in SHOWN_FIELDS})
-
-
-Shown = Annotated[str, BeforeValidator(shown_digest)]
-"""What an Approval shows, by its digest: thousands of them are kept, and only compared."""
 
 
 class ApprovalSpec(Model):
