@@ -19,6 +19,7 @@ from tests.space import ECHO, FINAL, Space, step
 from tests.waiting import until
 
 ROUNDS = 20
+MOST = 8
 ADDED = 0.1
 """Seconds that a hostile neighbour may add to the median, beyond what makes the API server itself slow."""
 # The most that the API server takes; deeper than these tests' own JSON reader goes.
@@ -85,11 +86,11 @@ def ended(space: Space, run: str) -> str:
 
 @contextmanager
 def neighbour(space: Space, kind: str) -> Iterator[list[str]]:
-    """Somebody who starts one hostile run after the other, and the names of those that were started."""
+    """Somebody who starts some hostile runs, one after the other, and the names of those that were started."""
     stop, started = threading.Event(), list[str]()
 
     def work() -> None:
-        while not stop.is_set():
+        while not stop.is_set() and len(started) < MOST:
             start(space, kind, len(started))
             started.append(f"{kind}-{len(started)}")
 
