@@ -154,7 +154,7 @@ def test_every_pod_is_locked_down_and_placed() -> None:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-        assert container["resources"]["limits"]["memory"] == "512Mi"
+        assert container["resources"]["limits"]["memory"] == "768Mi"
         assert spec["imagePullSecrets"] == [{"name": "registry"}]
         for key in ("nodeSelector", "tolerations", "priorityClassName"):
             assert spec[key] == EVERYTHING[key]
