@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from agentruns.core.digests import values_in
 from agentruns.core.kubelet import pod_seen
 from agentruns.core.model import Metadata
 from agentruns.core.naming import LABEL_RUN_UID, Key
@@ -235,7 +236,7 @@ def _tool(body: Body) -> Tool:
 def _too_large(spec: Any) -> str:
     """How large a spec is that takes more memory than others can spare; empty if it does not."""
     text = json.dumps(spec or {})
-    values = sum(text.count(mark) for mark in ",[{")
+    values = values_in(text)
     if len(text) <= MAX_SPEC and values <= MAX_VALUES:
         return ""
     return f"{len(text)} bytes with {values} values, where at most {MAX_SPEC} with {MAX_VALUES} are taken"

@@ -37,12 +37,13 @@ def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
     holding = IN_FLIGHT_STATES if final else HOLDING_STATES
     held = {record.pod_uid for record in status.steps if record.state in holding}
     records = {record.name: record for record in status.steps}
+    ending = deleted or final
     over = [
-        (pod, records.get(pod.step))
-        for pod in seen.pods.values()
-        if deleted or pod.uid not in held or _has_said_all(pod, records.get(pod.step))
+        (pod, record)
+        for pod, record in ((pod, records.get(pod.step)) for pod in seen.pods.values())
+        if deleted or pod.uid not in held or _has_said_all(pod, record)
+        if ending or not _may_be_wanted(pod, record)
     ]
-    over = [(pod, record) for pod, record in over if deleted or final or not _may_be_wanted(pod, record)]
     actions = [action for pod, record in over for action in _for_pod(pod, record, seen, deleted=deleted)]
     running = [pod for pod, _ in over if pod.started_at and pod.end is None]
     wake_at = seen.now + (PATIENCE if deleted else GRACE) if running else None

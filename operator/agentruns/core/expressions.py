@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import cel
 
+from agentruns.core.digests import values_in
 from agentruns.core.lexing import ExpressionError, bound_names, nesting, steps_read
 from agentruns.core.observed import Evaluation, Observed
 
@@ -40,7 +41,7 @@ class Data:
     @cached_property
     def values(self) -> int:
         """How many values there are in it, at most."""
-        return 1 + sum(self.text.count(mark) for mark in ",[{")
+        return 1 + values_in(self.text)
 
 
 @dataclass(frozen=True)

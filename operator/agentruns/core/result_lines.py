@@ -9,7 +9,7 @@ import json
 from datetime import datetime
 from typing import Any, Final
 
-from agentruns.core.digests import MAX_DEPTH, NotCanonicalError, compact, depth
+from agentruns.core.digests import MAX_DEPTH, NotCanonicalError, compact, depth, values_in
 from agentruns.core.observed import NoResult, ToolResult
 
 PREFIX: Final = b"agentrun-result/"
@@ -88,7 +88,7 @@ class ResultReader:
 
 def parsed(text: bytes, now: datetime) -> ToolResult:
     """The result that a complete line carries; one that is no result says why."""
-    if sum(text.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
+    if values_in(text) > MAX_VALUES:
         return ToolResult(now, invalid=f"the result has more than {MAX_VALUES} values; store it, and return where")
     try:
         content = json.loads(text, parse_float=_number, parse_int=_whole, parse_constant=_refused)
