@@ -26,6 +26,12 @@ spec:
   request: {{summary: none}}
   decision: {{verdict: Approve}}
 """
+_RUN = f"""
+apiVersion: agentrun.dev/v1alpha1
+kind: AgentRun
+metadata: {{name: none, namespace: {SYSTEM}}}
+spec: {{steps: [{{name: none, tool: none}}]}}
+"""
 
 
 def install() -> None:
@@ -37,12 +43,19 @@ def install() -> None:
     chosen = [f"--set-json={value}={json.dumps(in_parts(image))}" for value, image in images.items()]
     run_long("installing the chart", helm_command(*UPGRADE, f"--values={VALUES}", *chosen), LOGS / "helm.log")
     until(_forging_is_refused, "forged decisions are refused", 60)
+    until(_requesters_are_stamped, "runs are taken, and their requesters stamped", 60)
     say(f"the chart is installed in namespace {SYSTEM}, and its policies are active")
 
 
 def _forging_is_refused() -> bool:
     answer = tried_kubectl("create", "--dry-run=server", "--filename=-", stdin=_FORGED)
     return "ValidatingAdmissionPolicy" in answer.stderr
+
+
+def _requesters_are_stamped() -> bool:
+    """The API server takes some seconds to know a new kind where it changes objects, and refuses them until then."""
+    answer = tried_kubectl("create", "--dry-run=server", "--output=json", "--filename=-", stdin=_RUN)
+    return "requestedBy" in answer.stdout
 
 
 if __name__ == "__main__":
