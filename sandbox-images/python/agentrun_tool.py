@@ -232,7 +232,9 @@ def success(output: Output) -> bytes:
     except UnicodeDecodeError as reason:
         raise OutputError(f"standard output is not UTF-8 (byte {reason.start})") from None
     except (ValueError, RecursionError) as reason:
-        raise OutputError(f"standard output is not one JSON value ({reason})") from None
+        known = isinstance(reason, json.JSONDecodeError)
+        place = f"line {reason.lineno}, column {reason.colno}" if known else "too deep, or a number too long"
+        raise OutputError(f"standard output is not one JSON value ({place})") from None
     if (size := max(output.size, len(result))) > MAX_RESULT:
         raise OutputError(f"the result is {size} bytes; at most {MAX_RESULT} are taken")
     return result
@@ -241,6 +243,8 @@ def success(output: Output) -> bytes:
 def failure(code: int, output: Output, log: Log) -> bytes:
     """The result of a program that failed: in its own words, if it printed an error, else the end of its log."""
     ended = f"exit code {code}" if code > 0 else f"ended by signal {-code} ({signal.strsignal(-code)})"
+    if code == -signal.SIGKILL and out_of_memory():
+        ended = "out of memory: the limit is resources.limits.memory of the Tool"
     message = log.last_line()
     if not (message and code in CLASSES):
         message = f"{ended}: {message or 'nothing on standard error'}"
@@ -252,6 +256,15 @@ def failure(code: int, output: Output, log: Log) -> bytes:
         if 0 <= stated["retryAfter"] <= MAX_RETRY_AFTER:
             details["retryAfter"] = stated["retryAfter"]
     return error(CLASSES.get(code, "Unknown"), message, **details)
+
+
+def out_of_memory() -> bool:
+    """Whether the kernel has killed a process of this container for want of memory; asked where cgroups say so."""
+    group = os.environ.get("AGENTRUN_CGROUP", "/sys/fs/cgroup")
+    for path in (f"{group}/memory.events", f"{group}/memory/memory.oom_control"):  # cgroups of version 2, of version 1
+        with suppress(OSError):
+            return re.search(rb"^oom_kill [1-9]", os.read(os.open(path, os.O_RDONLY), READ), re.MULTILINE) is not None
+    return False
 
 
 def error(error_class: str, message: str, **details: float) -> bytes:

@@ -85,6 +85,7 @@ def pod(tmp_path: Path) -> Iterator[Pod]:
     environment = {
         "PATH": os.environ["PATH"],
         "AGENTRUN_DIR": str(tmp_path),
+        "AGENTRUN_CGROUP": str(tmp_path / "cgroup"),
         "AGENTRUN_TERMINATION_LOG": str(tmp_path / "termination-log"),
         "AGENTRUN_INPUT": json.dumps({"run": {"name": "r"}, "step": "refund", "args": {"order": "4711"}}),
         "AGENTRUN_IDEMPOTENCY_KEY": "5c1f",
