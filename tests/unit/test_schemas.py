@@ -45,6 +45,27 @@ def test_a_problem_is_said_without_the_value(schema: dict[str, Any], value: Any)
     assert "424" not in said
 
 
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"patern": "^a$"}, "JSON Schema has no keyword 'patern'; correct it, or begin it with x-"),
+        ({"properties": {"a": {"$defs": {"b": {"enums": []}}}}}, "properties.a.$defs.b: JSON Schema has no keyword"),
+        ({"anyOf": [{}, {"not": {"nullable": True}}]}, "anyOf[1].not: JSON Schema has no keyword 'nullable'"),
+        ({"items": {"minimum": 1, "max": 2}}, "items: JSON Schema has no keyword 'max'"),
+        ({"properties": []}, 'properties: the value is not of type "object"'),
+        ({"type": ["string", "nul"]}, "type: must be one of array, boolean, integer, null, number, object, string, or"),
+    ],
+)
+def test_a_schema_that_would_not_check_what_it_seems_to_is_refused(schema: dict[str, Any], said: str) -> None:
+    with pytest.raises(SchemaError) as refused:
+        check(schema)
+    assert str(refused.value).startswith(said)
+
+
+def test_names_values_and_extensions_are_no_keywords() -> None:
+    check({"properties": {"patern": {"const": {"patern": 1}}}, "x-order": ["patern"], "default": {"patern": 1}})
+
+
 def test_a_problem_names_its_field() -> None:
     schema = {"properties": {"orders": {"items": {"properties": {"id": {"type": "integer"}}}}}}
     assert problems(schema, {"orders": [{"id": 1}, {"id": "x"}]}, seen()) == (

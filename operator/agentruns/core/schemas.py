@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
+from agentruns.core.keywords import EXTENSION, unknown_keyword
 from agentruns.core.observed import Observed, Validation
 from agentruns.core.problems import Problem
 
@@ -24,6 +25,7 @@ _PATTERNS_SIZE: Final = 1 << 20
 _REFERENCES: Final = ("$ref", "$dynamicRef")
 _UNEVALUATED: Final = ("unevaluatedProperties", "unevaluatedItems")
 _MULTIPLIERS: Final = (*_REFERENCES, *_UNEVALUATED, "uniqueItems")
+_TYPES: Final = "array, boolean, integer, null, number, object, string"
 _SHOWN: Final = 3
 
 
@@ -60,6 +62,10 @@ def _validator(schema_text: str) -> Draft202012Validator:
     if len(schema_text) > MAX_BYTES:
         raise SchemaError(f"is longer than {MAX_BYTES} bytes")
     schema = json.loads(schema_text)
+    place, keyword = unknown_keyword(schema)
+    if keyword:
+        at = f"{place}: " if place else ""
+        raise SchemaError(f"{at}JSON Schema has no keyword {keyword!r}; correct it, or begin it with {EXTENSION}")
     patterns = _patterns(schema)
     if patterns > MAX_PATTERNS:
         raise SchemaError(f"has more than {MAX_PATTERNS} patterns; check the rest in the tool itself")
@@ -72,7 +78,7 @@ def _validator(schema_text: str) -> Draft202012Validator:
             schema, offline=True, pattern_options=options, mask="the value", validate_formats=False
         )
     except ValidationError as error:
-        raise SchemaError(_sentence(error)) from error
+        raise SchemaError(_of_schema(error)) from error
     except ValueError as error:  # nested too deeply for the library
         raise SchemaError(str(error)[:300]) from error
 
@@ -91,6 +97,18 @@ def _patterns(schema: Any) -> int:
     return found
 
 
+def _of_schema(error: ValidationError) -> str:
+    """What is wrong with a schema; the one rule of the standard that is an `anyOf` is said in words."""
+    if error.kind.name == "anyOf":
+        return f"{_place(error)}: must be one of {_TYPES}, or a list of them"
+    return _sentence(error)
+
+
 def _sentence(error: ValidationError) -> str:
+    place = _place(error)
+    return f"{place}: {error.message}" if place else error.message
+
+
+def _place(error: ValidationError) -> str:
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
-    return f"{place.lstrip('.')}: {error.message}" if place else error.message
+    return place.lstrip(".")
