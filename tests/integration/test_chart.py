@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -10,9 +11,10 @@ from uuid import uuid4
 import pytest
 
 from tests import release
-from tests.commands import helm, kubectl, tried_helm, tried_kubectl
-from tests.images import in_parts, sandbox_image
+from tests.commands import helm, kubectl, tried_kubectl
+from tests.images import SANDBOX, SANDBOX_VARIABLE, in_parts, sandbox_image
 from tests.release import CHART, RELEASE
+from tests.shop import Shop, tool
 from tests.waiting import until
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -68,21 +70,12 @@ def type_checks(number: int) -> dict[str, Any]:
     return {name: it["status"]["typeChecking"] for name, it in ours.items()} if len(looked_at) == number else {}
 
 
-@pytest.mark.usefixtures("shop")
-def test_helm_test_by_tag_says_what_it_takes_as_do_the_notes() -> None:
-    with release.changed(tests={}):
-        tried = tried_helm("test", *RELEASE, "--logs", "--timeout=2m")
-        notes = helm("get", "notes", *RELEASE)
-    assert tried.returncode != 0
-    assert "spec.image must end in a digest" in tried.stdout
-    assert "set tests.image.digest=sha256:" in notes
-
-
-@pytest.mark.usefixtures("shop")
-def test_helm_test_runs_an_agentrun_with_an_image_by_digest() -> None:
-    """After the one that fails, since what a failed test leaves goes with the next one."""
-    with release.changed(tests={"image": in_parts(sandbox_image())}):
+@pytest.mark.parametrize("how", ["by digest", "as it is"] if SANDBOX_VARIABLE not in os.environ else ["by digest"])
+def test_helm_test_runs_an_agentrun_where_tags_are_refused(how: str, shop: Shop) -> None:
+    """A cluster that is named need not have an image of the name that the chart has by itself."""
+    with release.changed(tests={"image": in_parts(sandbox_image())} if how == "by digest" else {}):
         assert "Succeeded, Completed" in helm("test", *RELEASE, "--logs", "--timeout=2m")
+        assert shop.accounts["toolowner"].create(shop.at("tools"), tool(image=SANDBOX)).refused
 
 
 @pytest.mark.parametrize(

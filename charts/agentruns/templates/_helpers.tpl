@@ -4,6 +4,9 @@ so there is one installation a cluster.
 */}}
 {{- define "agentruns.operator" -}}agentruns-operator{{- end }}
 
+{{/* The account of `helm test`, and all that it makes. */}}
+{{- define "agentruns.test" -}}agentruns-test{{- end }}
+
 {{/* The operator as the API server knows it. */}}
 {{- define "agentruns.user" -}}
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "agentruns.operator" . }}
