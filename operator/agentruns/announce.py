@@ -13,6 +13,7 @@ from agentruns.core.naming import API_VERSION, GROUP
 from agentruns.core.resources import FINAL_PHASES, FINAL_STATES, AgentRun, Phase, RunStatus, StepState, StepStatus
 
 BACKLOG: Final = 2000
+_WHY: Final = "; the status says why"
 _WARNINGS: Final = frozenset({Phase.FAILED, StepState.FAILED, StepState.IN_DOUBT})
 
 log = logging.getLogger(__name__)
@@ -35,17 +36,20 @@ def transitions(before: RunStatus, after: RunStatus) -> list[Told]:
     told = [it for step in after.steps if (it := _step_told(known.get(step.name, StepStatus(name=step.name)), step))]
     if before.phase is not after.phase or (not before.reason and after.reason):
         where = f", waits for {after.waiting}" if after.waiting else ""
-        words = f"{after.reason}, {after.progress} steps are over{where}"
-        told.append(Told(f"Run{after.phase.value}", words, after.phase in _WARNINGS))
+        warning = after.phase in _WARNINGS
+        words = f"{after.reason}, {after.progress} steps are done{where}{_WHY if warning else ''}"
+        told.append(Told(f"Run{after.phase.value}", words, warning))
     return told
 
 
 def _step_told(before: StepStatus, after: StepStatus) -> Told | None:
     if before.state is after.state and before.attempt == after.attempt:
         return None
-    attempt = f" (attempt {after.attempt})" if after.attempt else ""
-    words = f"step {after.name}{attempt} is {after.state.value}: {after.reason}"
-    return Told(f"Step{after.state.value}", words, after.state in _WARNINGS, after.name, after.attempt)
+    round_ = f" of round {after.epoch + 1}" if after.epoch else ""
+    attempt = f" (attempt {after.attempt}{round_})" if after.attempt else ""
+    warning = after.state in _WARNINGS
+    words = f"step {after.name}{attempt} is {after.state.value}: {after.reason}{_WHY if warning else ''}"
+    return Told(f"Step{after.state.value}", words, warning, after.name, after.attempt)
 
 
 class Announcer:

@@ -191,7 +191,7 @@ def test_a_tool_that_takes_too_much_memory_is_killed_for_that(ended: Ended) -> N
     [pod] = ended.space.pods("hostile", "memory")
     [container] = pod["status"]["containerStatuses"]
     assert container["state"]["terminated"]["reason"] == "OOMKilled"
-    assert "signal 9 (Killed)" in ended.step("memory")["message"]
+    assert "out of memory: the limit is resources.limits.memory of the Tool" in ended.step("memory")["message"]
 
 
 def test_a_tool_that_works_on_is_stopped(ended: Ended) -> None:

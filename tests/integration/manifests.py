@@ -80,6 +80,7 @@ REFUSED: dict[str, list[tuple[Spec, str]]] = {
     ],
     "tools": [
         ({"image": None}, "spec.image: Required value"),
+        ({"image": "registry.example/lookup@sha256:..."}, "a digest is @sha256: and 64 hexadecimal digits"),
         ({"description": None}, "spec.description: Required value"),
         ({"effect": "Harmless"}, 'spec.effect: Unsupported value: "Harmless"'),
         ({"approval": "Unless"}, "spec.approvalUnless: Required value: approval: Unless needs the expression"),

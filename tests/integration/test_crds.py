@@ -171,7 +171,7 @@ def test_an_approval_is_pending_from_the_first_moment(api: CustomObjectsApi, nam
     ("plural", "columns", "wide"),
     [
         ("agentruns", "NAME PHASE REASON PROGRESS WAITING AGE", "GOAL STARTED FINISHED"),
-        ("tools", "NAME EFFECT APPROVAL READY AGE", "IMAGE DESCRIPTION"),
+        ("tools", "NAME EFFECT APPROVAL READY PROBLEM AGE", "IMAGE DESCRIPTION"),
         ("approvals", "NAME STATE ASKS SUMMARY TOOL RUN STEP AGE", "REQUESTER VERDICT BY"),
     ],
 )

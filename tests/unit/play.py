@@ -64,6 +64,7 @@ class Play:
     """What the API server would refuse to create, by kind."""
     answers: dict[Question, Any] = field(default_factory=dict)
     done: list[Action] = field(default_factory=list)
+    recorded: list[RunStatus] = field(default_factory=lambda: [RunStatus()])
     decision: Decision = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,6 +93,7 @@ class Play:
                 self._prepare(preparation, refusals)
         assert not self.decision.preparations, "a decision prepares the same for ever"
         self.run = recorded(self.run, self.decision.status)
+        self.recorded.append(self.run.status)
         for action in self.decision.actions:
             self._perform(action)
 

@@ -1,5 +1,6 @@
 """What is told of a recorded transition: once, in words, and without arguments or outputs."""
 
+from itertools import pairwise
 from typing import Any
 
 from agentruns.announce import Told, transitions
@@ -27,14 +28,14 @@ def test_nothing_is_told_where_nothing_changed() -> None:
 
 def test_a_run_is_told_from_its_first_record_on() -> None:
     assert transitions(RunStatus(), a_status("Pending", "WaitingForTool")) == [
-        Told("RunPending", "WaitingForTool, 0/2 steps are over", warning=False)
+        Told("RunPending", "WaitingForTool, 0/2 steps are done", warning=False)
     ]
 
 
 def test_what_a_run_waits_for_is_told() -> None:
     after = a_status("AwaitingApproval", "StepAwaitsApproval", "Approval/run-a-0a1b2c3d")
     assert [it.message for it in transitions(RunStatus(), after)] == [
-        "StepAwaitsApproval, 0/2 steps are over, waits for Approval/run-a-0a1b2c3d"
+        "StepAwaitsApproval, 0/2 steps are done, waits for Approval/run-a-0a1b2c3d"
     ]
 
 
@@ -44,8 +45,14 @@ def test_steps_are_told_before_their_run() -> None:
         "Failed", "Permanent", a={"state": "Failed", "reason": "Permanent", "attempt": 1}, b={"state": "Prepared"}
     )
     assert transitions(before, after) == [
-        Told("StepFailed", "step a (attempt 1) is Failed: Permanent", warning=True, step="a", attempt=1),
-        Told("RunFailed", "Permanent, 0/2 steps are over", warning=True),
+        Told(
+            "StepFailed",
+            "step a (attempt 1) is Failed: Permanent; the status says why",
+            warning=True,
+            step="a",
+            attempt=1,
+        ),
+        Told("RunFailed", "Permanent, 0/2 steps are done; the status says why", warning=True),
     ]
 
 
@@ -59,6 +66,22 @@ def test_another_attempt_is_told_though_the_state_is_the_same() -> None:
     before = a_status("Running", "r", a={"state": "Prepared", "attempt": 1})
     after = a_status("Running", "r", a={"state": "Prepared", "attempt": 2, "reason": "Prepared"})
     assert [it.message for it in transitions(before, after)] == ["step a (attempt 2) is Prepared: Prepared"]
+
+
+def test_an_attempt_after_a_persons_word_is_told_apart_from_the_first() -> None:
+    after = a_status("Running", "r", a={"state": "Prepared", "attempt": 1, "epoch": 1, "reason": "Prepared"})
+    [told, _] = transitions(RunStatus(), after)
+    assert told.message == "step a (attempt 1 of round 2) is Prepared: Prepared"
+
+
+def test_a_doubt_is_told_with_the_approval_that_asks_about_it() -> None:
+    tools = {"pay": a_tool(effect="NonIdempotent")}
+    run = play(a_step("pay"), tools=tools).decides("pay", "Approve").fails("pay", exit_code=137)
+    run.decides("pay", "RunAgain").fails("pay", exit_code=137)
+    told = [it for before, after in pairwise(run.recorded) for it in transitions(before, after)]
+    asks = [it.message.rpartition("/")[2] for it in told if it.reason == "RunAwaitingApproval"]
+    assert asks == list(run.approvals)
+    assert len(asks) == 3
 
 
 def test_a_doubt_is_a_warning() -> None:

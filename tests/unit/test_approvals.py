@@ -61,7 +61,7 @@ def test_a_step_can_only_be_stricter_than_its_tool(tool: dict[str, Any], inherit
         ("double(args.amount) <= 50.0", {"amount": "50.01"}, "the tool asks unless double(args.amount) <= 50.0"),
         ("double(args.amount) <= 50.0", {"amount": "NaN"}, "the tool asks unless double(args.amount) <= 50.0"),
         ("double(args.amount) <= 50.0", {"amount": "a lot"}, "could not be evaluated"),
-        ("double(args.amount) <= 50.0", {}, "could not be evaluated: there is no 'amount' in the data"),
+        ("double(args.amount) <= 50.0", {}, "could not be evaluated: there is no 'amount' in what it reads"),
         ("args.ok", {"ok": True}, ""),
         ("args.ok", {"ok": "true"}, "the tool asks unless args.ok"),
         ("args.ok", {"ok": 1}, "the tool asks unless args.ok"),
@@ -212,13 +212,21 @@ def test_a_rejection_that_may_be_is_announced_as_such() -> None:
     goes_on = step(onFailure="Continue")
     assert request(onFailure="Continue")["onReject"] == "the step ends as Failed, Rejected; the run goes on"
     doubt = doubt_request(Reader(a_run(), {}, seen()), goes_on, an_attempt(), "lost")
-    assert doubt["onReject"] == "Fail: the step ends as Failed, InDoubt; the run goes on"
+    assert doubt["onFail"] == "the step ends as Failed, InDoubt; the run goes on"
 
 
 def test_a_person_is_shown_what_is_known_of_a_doubt() -> None:
     shown = doubt_request(Reader(a_run(), {}, seen()), step(), an_attempt(), "exit code\n137")
     assert shown["outcome"] == "exit code\\u000a137"
-    assert shown["onReject"] == "Fail: the run ends as Failed, InDoubt"
+    assert shown["summary"] == "Did this happen? Run lookup"
+    assert (shown["onHappened"], shown["onRunAgain"], shown["onFail"]) == (
+        "the run goes on from the output that you give",
+        "lookup runs once more, with these arguments: if it did happen, it happens twice",
+        "the run ends as Failed, InDoubt",
+    )
+    assert not shown.keys() & {"onApprove", "onReject"}
+    held = doubt_request(Reader(a_run(), {}, seen()), step(), an_attempt(tool=a_tool(outputSchema={"a": {}})), "lost")
+    assert held["onHappened"].endswith(", which must fit the outputSchema of the tool")
     assert shown["args"] == {"order": "4711"}
 
 
@@ -232,7 +240,11 @@ def test_a_person_is_shown_what_is_known_of_a_doubt() -> None:
         ("Look up ${args.list} at once", "Look up [" + "1,1," * 15 + "1,1… at once"),
         ("Look up ${args.none}${args.empty}", 'Look up null""'),
         ("${{'order': args.order}} ", '{"order":"4711"} '),
-        ("${args.m}", "Run lookup (its summary could not be made: approvalSummary: there is no 'm' in the data)"),
+        (
+            "${args.m}",
+            "Run lookup (its summary could not be made: approvalSummary: there is no 'm' in args, which has: at, "
+            "empty, list, long, none, order)",
+        ),
     ],
 )
 def test_the_summary_is_the_tool_owners_sentence(summary: str, shown: str) -> None:
@@ -243,7 +255,7 @@ def test_the_summary_is_the_tool_owners_sentence(summary: str, shown: str) -> No
 def test_a_reason_is_a_text_and_must_have_a_value() -> None:
     run = a_run(input={"n": 7})
     assert request(run=run, why="${run.input.n}")["why"] == "7"
-    with pytest.raises(Problem, match=r"^why: there is no 'm' in the data"):
+    with pytest.raises(Problem, match=r"^why: there is no 'm' in run\.input, which has: n"):
         request(run=run, why="${run.input.m}")
 
 
@@ -266,6 +278,14 @@ def test_what_an_approver_sees_is_escaped_everywhere() -> None:
     assert seen_by_a_person.isprintable()
     assert seen_by_a_person.count("\u202e") == 0
     assert shown["why"] == r"a\u202eb\u001b[0m\u2028\U000e0041\ufeff"
+
+
+def test_a_program_is_shown_line_by_line() -> None:
+    tool = a_tool(command=["python3", "-c", "a = 1\nprint(a)\n", r"an\u000aescape"])
+    shown = request(an_attempt(tool=tool))["tool"]["command"]
+    assert shown == ["python3", "-c", r"a = 1\u000a", r"print(a)\u000a", "", r"an\u005cu000aescape"]
+    longer = a_tool(command=["sh", "-c", "\n" * 5000])
+    assert len(request(an_attempt(tool=longer))["tool"]["command"]) == 3
 
 
 def test_nothing_that_would_run_is_cut() -> None:

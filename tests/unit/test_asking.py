@@ -189,11 +189,21 @@ def test_happened_goes_on_with_the_output_a_person_vouches_for() -> None:
 
 def test_what_a_person_vouches_for_is_held_to_the_schema() -> None:
     schema = {"type": "object", "required": ["receipt"]}
-    run = in_doubt(outputSchema=schema).decides("pay", "Happened")
-    assert (run.status.phase, run.status.reason) == (Phase.FAILED, "InvalidResult")
-    assert "decision.output does not fit the outputSchema" in run.status.message
-    fits = in_doubt(outputSchema=schema).decides("pay", "Happened", output={"receipt": 1})
-    assert fits.states()["pay"] == "Succeeded"
+    run = in_doubt(outputSchema=schema)
+    first = run.step("pay")
+    for _ in range(2):
+        run.decides("pay", "Happened", output={})
+    asked = run.step("pay")
+    assert (asked.state, asked.decision, asked.epoch) == ("InDoubt", None, 2)
+    assert asked.message == (
+        f"{first.message}; asked anew, since the output given with Happened cannot be used: decision.output does not "
+        'fit the outputSchema of tool pay: "receipt" is a required property'
+    )
+    assert run.status.waiting == f"Approval/{asked.approval}" != f"Approval/{first.approval}"
+    assert run.approval_states() == ["Settled", "Settled", "Pending"]
+    run.decides("pay", "Happened", output={"receipt": 1})
+    assert run.states() == {"pay": "Succeeded", "note": "Prepared"}
+    assert (run.step("pay").effect_state, run.step("pay").pod) == ("Done", first.pod)
 
 
 def test_run_again_is_a_new_intent_with_attempts_of_its_own() -> None:

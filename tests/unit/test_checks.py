@@ -40,14 +40,42 @@ def refusal(run: AgentRun, **tools: ToolSpec) -> str:
         (a_run(a_step("a", needs=["x"]), order="Graph"), "steps[0].needs: 'x' is no step above 'a'; move or correct"),
         (a_run(a_step("a", timeout="6m")), "steps[0] (a): timeout: is longer than the tool's own; at most 300s"),
         (a_run(a_step("a", when="1 +")), "steps[0] (a): when: 1:4: "),
-        (a_run(a_step("a", when="steps.a.output")), "steps[0] (a): when: reads steps.a, which this step does not need"),
+        (
+            a_run(a_step("a", when="steps.a.output")),
+            "steps[0] (a): when: reads steps.a, which is not above this step; move it up. Above this one: none",
+        ),
+        (
+            a_run(a_step("a"), a_step("b", args={"x": "${steps.z.output}"})),
+            "steps[1] (b): args.x: reads steps.z, and there is no such step; above this one: a",
+        ),
+        (
+            a_run(a_step("a"), a_step("b", args={"x": "${steps.a.output}"}), order="Graph"),
+            "steps[1] (b): args.x: reads steps.a, which this step does not need; add a to its `needs`",
+        ),
+        (
+            a_run(*(a_step(f"s{n}") for n in range(12)), a_step("z", when="steps.y.state == ''")),
+            "above this one: s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, ...",
+        ),
+        (a_run(a_step("a", when="steps.map(it, it)")), "when: reads steps.map, and there is no such step"),
+        (a_run(a_step("a", when="${run.goal}")), "when: is an expression as it is; write it without `${` and `}`"),
+        (a_run(a_step("a", when="run.goal = 'x'")), "; to compare, write =="),
+        (
+            a_run(*(a_step(f"s{n}", when=f"x{n}") for n in range(5)), output={"x": "${y}"}),
+            "when: unknown name 'x2'; known here: run, steps; and 3 more problems",
+        ),
         (a_run(a_step("a", when="stepz.a")), "steps[0] (a): when: unknown name 'stepz'; known here: run, steps"),
         (a_run(a_step("a", when="steps['a']")), "steps[0] (a): when: `steps` must be followed by a step's name"),
         (a_run(a_step("a", why="${x}")), "steps[0] (a): why: unknown name 'x'"),
         (a_run(a_step("a", args={"x": ["${y}"]})), "steps[0] (a): args.x[0]: unknown name 'y'"),
-        (a_run(a_step("a", args={"x": "${run.input.m}"})), "steps[0] (a): args.x: there is no 'm' in the data"),
+        (
+            a_run(a_step("a", args={"x": "${run.input.m}"})),
+            "steps[0] (a): args.x: there is no 'm' in run.input, which has: nothing",
+        ),
         (a_run(a_step("a", args={"x": "${"})), "steps[0] (a): args.x: a `${` is not closed"),
-        (a_run(a_step("a", args={"x": "${steps.b.output}"}), a_step("b")), "args.x: reads steps.b, which this step"),
+        (
+            a_run(a_step("a", args={"x": "${steps.b.output}"}), a_step("b")),
+            "args.x: reads steps.b, which is not above this step; move it up",
+        ),
         (a_run(a_step("a", args=DEEP)), "steps[0] (a): args: is nested more than 64 levels deep; flatten it"),
         (
             a_run(a_step("a", verify=[{"expression": "run.goal"}])),
@@ -56,7 +84,10 @@ def refusal(run: AgentRun, **tools: ToolSpec) -> str:
         (a_run(a_step("a", verify=[{"expression": "("}])), "steps[0] (a): verify[0].expression: 1:2"),
         (a_run(a_step("a"), input=DEEP), "input: is nested more than 64 levels deep; flatten it"),
         (a_run(a_step("a"), output=DEEP), "output: is nested more than 64 levels deep; flatten it"),
-        (a_run(a_step("a"), output={"x": "${steps.b.output}"}), "output.x: there is no step 'b'; correct the name"),
+        (
+            a_run(a_step("a"), output={"x": "${steps.b.output}"}),
+            "output.x: reads steps.b, and there is no such step; there are: a",
+        ),
         (a_run(a_step("a"), output={"x": ["${y}"]}), "output.x[0]: unknown name 'y'"),
         (a_run(a_step("a"), output={"x": "${1 +}"}), "output.x: 1:4"),
         (a_run(a_step("a"), output={"x": "${ [1].map(a, [1].map(b, [1].map(c, c))) }"}), "nests comprehensions 3 deep"),
@@ -70,7 +101,10 @@ def test_a_run_that_can_never_work_says_why(run: AgentRun, said: str) -> None:
     ("tool", "said"),
     [
         ({"inputSchema": STRICT}, 'steps[0] (a): args do not fit the inputSchema of tool a: "order" is a required'),
-        ({"inputSchema": {"properties": {"a": {"type": "strin"}}}}, "tool a: inputSchema: properties.a.type: "),
+        (
+            {"inputSchema": {"properties": {"a": {"type": "strin"}}}},
+            "inputSchema: properties.a.type: must be one of array, boolean, integer, null, number, object, string, ",
+        ),
         ({"inputSchema": {"$ref": "file:///etc/passwd"}}, "tool a: inputSchema: Resource 'file:///etc/passwd'"),
         ({"outputSchema": {"$ref": "http://example.com/x"}}, "tool a: outputSchema: Resource 'http://example.com/x'"),
         ({"outputSchema": DEEP}, "tool a: is nested more than 64 levels deep; flatten it"),

@@ -83,7 +83,7 @@ def test_the_next_attempt_begins_only_when_this_one_is_closed() -> None:
 def test_a_result_that_cannot_be_used_is_not_asked_for_again() -> None:
     run = one_step(effect="NonIdempotent").starts("a").says("a", invalid="the result is no JSON").ends("a").go()
     assert (run.status.phase, run.status.reason) == (Phase.FAILED, "InvalidResult")
-    assert "the result is no JSON (the effect may have been done)" in run.status.message
+    assert "the result is no JSON; the effect may have been done; done before: nothing" in run.status.message
 
 
 def test_a_result_is_found_in_the_log_of_a_pod_that_was_not_followed() -> None:
@@ -114,7 +114,7 @@ def test_a_step_that_runs_too_long_is_stopped_and_says_so() -> None:
     assert [it.uid for it in run.actions(StopPod)] == [run.step("a").pod_uid]
     run.go(1).ends("a", 143).go()
     assert (run.states(), run.step("a").reason) == ({"a": "Waiting"}, "TimedOut")
-    assert run.step("a").message == "it ran longer than its timeout of 0:00:30"
+    assert run.step("a").message == "it ran longer than its timeout of 30s"
 
 
 def test_what_failed_in_time_is_not_said_to_have_timed_out_however_late_it_is_looked_at() -> None:

@@ -21,7 +21,7 @@ def one_step(output_schema: dict[str, Any] | None = None, **step: Any) -> Play:
 def test_a_result_that_breaks_the_schema_fails_without_being_repeated() -> None:
     run = one_step(RECEIPT).succeeds("a", {"receipt": 4711})
     assert (run.status.phase, run.status.reason) == (Phase.FAILED, "InvalidResult")
-    assert 'tool a: receipt: the value is not of type "string"; the effect may be done' in run.status.message
+    assert 'tool a: receipt: the value is not of type "string"; done before: nothing' in run.status.message
     assert "4711" not in run.status.message
     assert run.step("a").attempt == 1
 
@@ -38,8 +38,11 @@ def test_a_result_that_fits_is_believed() -> None:
         ({"expression": "result.receipt == ''", "message": "no receipt"}, "verify[0]: no receipt"),
         ({"expression": "result.receipt == ''"}, "verify[0]: result.receipt == '' is not true"),
         ({"expression": "result.receipt"}, "verify[0]: result.receipt is not true"),
-        ({"expression": "result.m"}, "verify[0]: result.m (there is no 'm' in the data)"),
-        ({"expression": "result.m", "message": "no m"}, "verify[0]: no m (there is no 'm' in the data)"),
+        ({"expression": "result.m"}, "verify[0]: result.m (there is no 'm' in result, which has: receipt)"),
+        (
+            {"expression": "result.m", "message": "no m"},
+            "verify[0]: no m (there is no 'm' in result, which has: receipt)",
+        ),
     ],
 )
 def test_only_a_clean_true_verifies_a_result(rule: dict[str, Any], said: str) -> None:
@@ -116,7 +119,7 @@ def test_a_run_returns_what_its_spec_describes(output: dict[str, Any], found: An
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        ({"x": "${steps.a.output.m}"}, "output.x: there is no 'm' in the data"),
+        ({"x": "${steps.a.output.m}"}, "output.x: there is no 'm' in steps.a.output, which has: text"),
         ({"x": ["${steps.a.output.text}"] * 20}, "bytes; at most 65536 fit, take less from the steps"),
     ],
 )

@@ -18,6 +18,7 @@ def stored(**spec: Any) -> Tool:
 def test_a_tool_that_compiles_is_ready() -> None:
     assert tool_status(stored(), NOW).body() == {
         "observedGeneration": 3,
+        "approval": "Never",
         "conditions": [
             {
                 "type": "Ready",

@@ -102,7 +102,7 @@ def test_what_does_not_compile_names_its_field(broken: Any) -> None:
 
 
 def test_what_has_no_value_names_its_field() -> None:
-    with pytest.raises(Problem, match=r"^args\.a\[0\]: there is no 'm' in the data"):
+    with pytest.raises(Problem, match=r"^args\.a\[0\]: there is no 'm' in what it reads"):
         filled({"a": ["x ${run.m}"]})
 
 

@@ -18,6 +18,7 @@ from agentruns.core.templates import as_text, expanded
 
 _SHOWN_LENGTH: Final = 1024
 _TOLD_LENGTH: Final = 64
+_SHOWN_LINES: Final = 2000
 _PLAIN: Final = re.compile(r"[\w.:/@+#-]+")
 _LOOKS_ESCAPED: Final = re.compile(r"\\(?=[uU])")
 _BLANK: Final = frozenset(
@@ -101,12 +102,16 @@ def effect_request(reader: Reader, step: Step, attempt: Attempt) -> dict[str, An
 
 def doubt_request(reader: Reader, step: Step, attempt: Attempt, outcome: str) -> dict[str, Any]:
     """Everything a person needs to say what became of an effect."""
+    common = _common(reader, step, attempt)
+    fits = ", which must fit the outputSchema of the tool" if attempt.tool.output_schema else ""
     return {
-        **_common(reader, step, attempt),
+        **common,
+        "summary": escaped(f"Did this happen? {common['summary']}"),
         "because": "the outcome of this step is unknown, and the tool is not safe to repeat",
         "outcome": escaped(outcome),
-        "onApprove": "Happened (with its output): the run goes on from there. RunAgain: the tool runs once more",
-        "onReject": f"Fail: {_on_no(step, 'InDoubt')}",
+        "onHappened": f"the run goes on from the output that you give{fits}",
+        "onRunAgain": f"{step.tool} runs once more, with these arguments: if it did happen, it happens twice",
+        "onFail": _on_no(step, "InDoubt"),
     }
 
 
@@ -134,13 +139,20 @@ def _shown_tool(tool: ToolSpec) -> dict[str, Any]:
     return {
         "description": escaped(tool.description),
         "image": _shown(tool.image),
-        "command": [_shown(word) for word in tool.command],
+        "command": _command(tool.command),
         "effect": tool.effect.value,
         "egress": escaped_deep(list(tool.egress)),
         "secretNames": [_shown(name) for name in tool.secret_names],
         "env": [_shown(_variable(it)) for it in tool.env],
         "runtimeClassName": _shown(tool.runtime_class_name),
     }
+
+
+def _command(words: tuple[str, ...]) -> list[str]:
+    """A command as it is read best: what has several lines goes on in the next entry, after a visible `\\u000a`."""
+    shown = [_shown(word) for word in words]
+    lines = [line for word in shown for line in word.replace("\\u000a", "\\u000a\n").split("\n")]
+    return lines if len(lines) <= _SHOWN_LINES else shown
 
 
 def _variable(variable: dict[str, Any]) -> str:

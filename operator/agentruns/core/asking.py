@@ -1,7 +1,7 @@
 """Asking a person: before an effect, and about an effect whose outcome cannot be known."""
 
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from agentruns.core import outputs
 from agentruns.core.actions import Create, SettleApproval
@@ -20,6 +20,7 @@ HINDRANCES: Final = {
     "PolicyNotEnforced": "a forged decision would be accepted here; none counts until that is mended",
 }
 """Why an answer cannot count yet, by the reason that is recorded of its step."""
+_ASKED_ANEW: Final = "; asked anew, since the output given with Happened cannot be used"
 _SETTLED_AS: Final = {"Approve": ApprovalState.APPROVED, "Reject": ApprovalState.REJECTED}
 
 
@@ -59,9 +60,11 @@ def doubted(look: Look) -> Moved:
 def _resolved(look: Look, answer: RecordedDecision, *, closed: bool) -> Moved:
     """What a person's word makes of a step in doubt; it runs again only once its attempt is closed."""
     match answer.verdict:
+        case "Happened" if wrong := outputs.misfit(look, _output_given(look), "decision.output"):
+            said = f"{look.record.message.partition(_ASKED_ANEW)[0]}{_ASKED_ANEW}: {wrong}"
+            return Moved(look.recording(decision=None, epoch=look.record.epoch + 1, message=said).record)
         case "Happened":
-            decision = look.seen.approvals[look.record.approval].spec.decision
-            return outputs.settled(look, decision.output if decision else None, "decision.output")
+            return outputs.settled(look, _output_given(look))
         case "RunAgain" if not closed:
             return Moved(look.recording(decision=None).record, wake_at=look.seen.now + RETRY_POLICY)
         case "RunAgain":
@@ -70,6 +73,12 @@ def _resolved(look: Look, answer: RecordedDecision, *, closed: bool) -> Moved:
         case _:
             said = f"{look.record.message}; {answer.by or 'a person'} let it fail{_because_of(answer)}"
             return Moved(look.failed("InDoubt", said))
+
+
+def _output_given(look: Look) -> Any:
+    """The output that a person's Happened comes with."""
+    decision = look.seen.approvals[look.record.approval].spec.decision
+    return decision.output if decision else None
 
 
 def _answer(look: Look, question: Demand) -> RecordedDecision | Moved:

@@ -131,9 +131,11 @@ def _silent(pod: PodSeen, answer: NoResult) -> Ended:
         return Ended(Outcome.UNKNOWN, True, "ContainerLost", f"its kubelet lost sight of the container{reason}")
     if answer.invalid:
         return Ended(Outcome.INVALID_RESULT, True, "InvalidResult", answer.invalid)
-    if pod.reason in ("Evicted", "DeadlineExceeded", "NodeLost") or end.reason == "OOMKilled":
-        reason = end.reason if end.reason == "OOMKilled" else pod.reason
-        return Ended(Outcome.UNKNOWN, True, reason, f"it was ended from outside: {reason}")
+    if end.reason == "OOMKilled":
+        said = "out of memory: the limit is resources.limits.memory of the Tool"
+        return Ended(Outcome.UNKNOWN, True, end.reason, said)
+    if pod.reason in ("Evicted", "DeadlineExceeded", "NodeLost"):
+        return Ended(Outcome.UNKNOWN, True, pod.reason, f"it was ended from outside: {pod.reason}")
     if end.exit_code == 75:
         return Ended(Outcome.TRANSIENT, True, "Transient", "exit code 75: nothing was done, try again")
     if end.exit_code == 65:

@@ -1,6 +1,6 @@
 """What is wrong with a run or a Tool before anything of it has begun: said at once, with the field and the remedy."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -8,6 +8,7 @@ from agentruns.core import schemas
 from agentruns.core.digests import compact, require_flat
 from agentruns.core.expressions import Expression, compiled
 from agentruns.core.inputs import MAX_INPUT, Reader, arguments
+from agentruns.core.model import in_seconds
 from agentruns.core.observed import Observed, all_answered
 from agentruns.core.problems import Problem, within
 from agentruns.core.resources import AgentRun, OversizedToolSpec, RunSpec, Step, ToolSpec
@@ -15,6 +16,8 @@ from agentruns.core.templates import expressions_in, strings_in
 
 MAX_EXPRESSIONS: Final = 4000
 MAX_SOURCE: Final = 131_072
+_LISTED: Final = 3
+_NAMED: Final = 10
 
 Needs = Mapping[str, frozenset[str]]
 
@@ -32,11 +35,22 @@ def check_run(run: AgentRun, tools: Mapping[str, ToolSpec], seen: Observed) -> N
             check_tool(tools[name])
     reader = Reader(run, {}, seen)
     checks = (
-        partial(_check_step, f"steps[{place}] ({step.name})", step, needs[step.name], tools[step.tool], reader)
-        for place, step in enumerate(spec.steps)
+        *(partial(_check_step, place, needs, tools[step.tool], reader) for place, step in enumerate(spec.steps)),
+        partial(_check_output, spec),
     )
-    all_answered(checks)
-    _check_output(spec)
+    found = [problem for problem in all_answered(partial(_problem_of, check) for check in checks) if problem]
+    if found:
+        more = f"; and {len(found) - _LISTED} more problems" if len(found) > _LISTED else ""
+        raise Problem("; ".join(found[:_LISTED]) + more)
+
+
+def _problem_of(check: Callable[[], None]) -> str:
+    """What is wrong in one place, so that others are looked at as well; empty if nothing is."""
+    try:
+        check()
+    except Problem as problem:
+        return str(problem)
+    return ""
 
 
 def check_tool(tool: ToolSpec) -> None:
@@ -87,20 +101,37 @@ def _checked_needs(spec: RunSpec) -> Needs:
     return found
 
 
-def _check_step(place: str, step: Step, needs: frozenset[str], tool: ToolSpec, reader: Reader) -> None:
-    with within(place):
+def _check_step(place: int, needs: Needs, tool: ToolSpec, reader: Reader) -> None:
+    spec, step = reader.run.spec, reader.run.spec.steps[place]
+    with within(f"steps[{place}] ({step.name})"):
         _check_depth("args", step.args)
         if step.timeout is not None and step.timeout > tool.timeout:
-            raise Problem(f"timeout: is longer than the tool's own; at most {tool.timeout.total_seconds():.0f}s")
+            raise Problem(f"timeout: is longer than the tool's own; at most {in_seconds(tool.timeout)}")
         reads_steps = False
         for field, expression in _expressions(step):
             with within(field):
-                expression.check("run", "steps", steps=needs)
+                expression.check("run", "steps")
+                for unread in sorted(expression.steps - needs[step.name]):
+                    raise Problem(_unread(unread, place, spec))
             reads_steps |= field.startswith("args") and bool(expression.steps)
         for at, rule in enumerate(step.verify):
             _check_source(f"verify[{at}].expression", rule.expression, "result", "args")
         if not reads_steps:
             arguments(step, reader, tool, reader.seen)
+
+
+def _unread(name: str, place: int, spec: RunSpec) -> str:
+    """Why a step may not read another, and what to do about it."""
+    above = [step.name for step in spec.steps[:place]]
+    if name in above:
+        return f"reads steps.{name}, which this step does not need; add {name} to its `needs`"
+    if all(step.name != name for step in spec.steps):
+        return f"reads steps.{name}, and there is no such step; above this one: {_listed(above)}"
+    return f"reads steps.{name}, which is not above this step; move it up. Above this one: {_listed(above)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[-_NAMED:]) or 'none'}{', ...' if len(names) > _NAMED else ''}"
 
 
 def _expressions(step: Step) -> Iterator[tuple[str, Expression]]:
@@ -125,9 +156,9 @@ def _check_depth(field: str, value: object) -> None:
 
 def _check_output(spec: RunSpec) -> None:
     _check_depth("output", spec.output)
-    names = frozenset(step.name for step in spec.steps)
+    names = [step.name for step in spec.steps]
     for field, expression in expressions_in(spec.output, "output"):
         with within(field):
-            for unknown in sorted(expression.steps - names):
-                raise Problem(f"there is no step {unknown!r}; correct the name")
-            expression.check("run", "steps", steps=names)
+            expression.check("run", "steps")
+            for unknown in sorted(expression.steps.difference(names)):
+                raise Problem(f"reads steps.{unknown}, and there is no such step; there are: {_listed(names)}")

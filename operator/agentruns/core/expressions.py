@@ -15,11 +15,14 @@ from typing import Any, Final
 import cel
 
 from agentruns.core.digests import values_in
-from agentruns.core.lexing import ExpressionError, bound_names, nesting, steps_read
+from agentruns.core.lexing import ExpressionError, assigns, bound_names, nesting, steps_read
 from agentruns.core.observed import Evaluation, Observed
+from agentruns.core.problems import json_type
 
 MAX_BYTES: Final = 2048
 MAX_NESTING: Final = 2
+_NAMES: Final = 10
+_NAME_LENGTH: Final = 63
 CHEAP_VALUES: Final = 256
 """Values in the data that the library is handed for one expression: each costs about a microsecond."""
 CHEAP_BYTES: Final = 1_000_000
@@ -54,12 +57,10 @@ class Expression:
     nesting: int
     matches: bool
 
-    def check(self, *known: str, steps: frozenset[str] = frozenset()) -> None:
-        """Raises ExpressionError if a name is unknown here or a step is read that is not among those allowed."""
+    def check(self, *known: str) -> None:
+        """Raises ExpressionError if a name is unknown here."""
         for name in sorted(self.names - set(known)):
             raise ExpressionError(f"unknown name {name!r}; known here: {', '.join(known)}")
-        for step in sorted(self.steps - steps):
-            raise ExpressionError(f"reads steps.{step}, which this step does not need; add it to `needs`, above it")
 
 
 @lru_cache(maxsize=4096)
@@ -70,10 +71,13 @@ def compiled(source: str) -> Expression:
     deepest = nesting(source)
     if deepest > MAX_NESTING:
         raise ExpressionError(f"nests comprehensions {deepest} deep; at most {MAX_NESTING} are allowed")
+    if source.lstrip().startswith("${"):
+        raise ExpressionError("is an expression as it is; write it without `${` and `}`")
     try:
         program = cel.compile(source)
     except Exception as error:  # the library raises several kinds for one cause: the text is no CEL
-        raise ExpressionError(_first_line(error)) from error
+        remedy = "; to compare, write ==" if assigns(source) else ""
+        raise ExpressionError(f"{_first_line(error)}{remedy}") from error
     names = frozenset(program.variables()) - bound_names(source)
     return Expression(program, names, steps_read(source), deepest, "matches" in program.functions())
 
@@ -95,11 +99,19 @@ def value(source: str, environment: Mapping[str, Data], seen: Observed) -> Any:
 def _walked(path: list[str], environment: Mapping[str, Data]) -> Any:
     """The value at a path, which most expressions are; the library would be handed all of the data to take a part."""
     found = environment[path[0]].value
-    for name in path[1:]:
+    for place, name in enumerate(path[1:], 1):
         if not isinstance(found, dict) or name not in found:
-            raise ExpressionError(f"there is no {name!r} in the data")
+            raise ExpressionError(f"there is no {name!r} in {'.'.join(path[:place])}, {_outline(found)}")
         found = found[name]
     return _ordered(found)
+
+
+def _outline(value: Any) -> str:
+    """What a value is, and the names in it: whoever wrote another one sees which there are."""
+    if not isinstance(value, dict):
+        return f"which is: {json_type(value)}"
+    names = [name for name in sorted(value) if name.isprintable() and len(name) <= _NAME_LENGTH]
+    return f"which has: {', '.join(names[:_NAMES]) or 'nothing'}{', ...' if len(value) > _NAMES else ''}"
 
 
 def _is_cheap(source: str, environment: Mapping[str, Data]) -> bool:
@@ -132,7 +144,7 @@ def _ordered(found: Any) -> Any:
 def _explained(error: Exception) -> str:
     """The library's error in one line; a missing key is said as such."""
     if isinstance(error, KeyError):
-        return f"there is no {error.args[0]!r} in the data"
+        return f"there is no {error.args[0]!r} in what it reads"
     return _first_line(error)
 
 

@@ -11,7 +11,7 @@ from agentruns.core import schemas
 from agentruns.core.digests import digest, fingerprint
 from agentruns.core.expressions import Data, compiled, value
 from agentruns.core.observed import Lost, Observed, StoredOutput
-from agentruns.core.problems import Problem, within
+from agentruns.core.problems import Problem, json_type, within
 from agentruns.core.resources import AgentRun, Step, StepState, StepStatus, ToolSpec
 from agentruns.core.templates import expanded
 
@@ -55,7 +55,7 @@ class Reader:
         """The value of an expression that must be true or false; Problem if it is neither."""
         found = self(source)
         if not isinstance(found, bool):
-            raise Problem(f"must be true or false, and is a {type(found).__name__}")
+            raise Problem(f"must be true or false, and is: {json_type(found)}")
         return found
 
     @cached_property

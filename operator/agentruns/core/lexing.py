@@ -64,6 +64,13 @@ def steps_read(source: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def assigns(source: str) -> bool:
+    """Whether a single `=` stands in it, which CEL does not have."""
+    marks = [text for _, text in _solid(source)]
+    around = zip(["", *marks], marks, [*marks, ""][1:], strict=False)
+    return any(here == "=" != after and before not in ("=", "!", "<", ">") for before, here, after in around)
+
+
 def _loops(solid: Sequence[Token]) -> frozenset[int]:
     """The places of the brackets that open a comprehension, as in `.map(`."""
     calls = zip(solid, solid[1:], solid[2:], strict=False)

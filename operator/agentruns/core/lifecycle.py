@@ -31,8 +31,7 @@ from agentruns.core.resources import (
 )
 from agentruns.core.schedule import Tools, one_round
 from agentruns.core.starting import RETRY_REFUSED
-from agentruns.core.steps import NOT_RETRIED
-from agentruns.core.summary import observed, summarised
+from agentruns.core.summary import done_before, observed, summarised
 from agentruns.core.templates import expanded
 from agentruns.core.watching import end_of
 
@@ -81,7 +80,8 @@ def _begin(run: AgentRun, seen: Observed) -> Decision:
     if isinstance(run, OversizedRun):
         return _invalid(run, f"spec: {run.size}; so large a run is not taken, pass references instead", seen)
     if run.spec.desired_state == "Paused":
-        return Decision(_in(run, run.status, Phase.PAUSED, "PausedByUser", "desiredState is Paused", seen))
+        said = "desiredState is Paused; it begins when it is Running"
+        return Decision(_in(run, run.status, Phase.PAUSED, "PausedByUser", said, seen))
     try:
         pins = pinned_tools(run, seen.tools)
         check_run(run, seen.tools, seen)
@@ -176,7 +176,7 @@ def _phased(run: AgentRun, status: RunStatus, limit: Ending | None, seen: Observ
     if len(status.steps) == len(run.spec.steps) and all(it.state in FINAL_STATES for it in status.steps):
         return _completed(run, status, seen)
     if run.spec.desired_state == "Paused":
-        said = f"desiredState is Paused; steps in flight, which are let finish: {len(in_flight)}"
+        said = f"desiredState is Paused; it goes on when it is Running. Steps in flight, let finish: {len(in_flight)}"
         return _in(run, status, Phase.PAUSED, "PausedByUser", said, seen)
     return _underway(run, status, seen)
 
@@ -199,14 +199,7 @@ def _underway(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
 
 def _ended_early(run: AgentRun, status: RunStatus, limit: Ending, seen: Observed) -> RunStatus:
     """A run that a limit has ended, saying what had been done by then and what is not known."""
-    done = [it.name for it in status.steps if it.state is StepState.SUCCEEDED]
-    given_up = [it.name for it in status.steps if it.state is StepState.CANCELLED and it.reason == NOT_RETRIED]
-    doubtful = [it.name for it in status.steps if it.state is StepState.IN_DOUBT]
-    said = f"{limit.message}; done before: {', '.join(done) or 'nothing'}"
-    if given_up:
-        said += f"; not tried again, and may have been done: {', '.join(given_up)}"
-    if doubtful:
-        said += f"; IN DOUBT, it may have been done: {', '.join(doubtful)}"
+    said = f"{limit.message}; {done_before(status, but=limit.step)}"
     return _final(run, status, limit.phase, limit.reason, said, seen)
 
 
@@ -219,9 +212,10 @@ def _completed(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
             size = len(canonical(output))
     except Problem as problem:
         reason = "StateLost" if problem.reason == "StateLost" else "OutputInvalid"
-        return _final(run, status, Phase.FAILED, reason, str(problem), seen)
+        said = f"{problem}; {done_before(status)}"
+        return _final(run, status, Phase.FAILED, reason, said, seen)
     if size > OUTPUT_LIMIT:
-        said = f"output: {size} bytes; at most {OUTPUT_LIMIT} fit, take less from the steps"
+        said = f"output: {size} bytes; at most {OUTPUT_LIMIT} fit, take less from the steps; {done_before(status)}"
         return _final(run, status, Phase.FAILED, "OutputInvalid", said, seen)
     done = status.model_copy(update={"output": output})
     return _final(run, done, Phase.SUCCEEDED, "Completed", f"all {len(run.spec.steps)} steps have ended", seen)

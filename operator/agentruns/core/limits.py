@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agentruns.core.attempts import Outcome
+from agentruns.core.model import in_seconds
 from agentruns.core.resources import AgentRun, Phase, RunStatus, StepState
 
 
@@ -16,6 +17,8 @@ class Ending:
     reason: str
     message: str
     stop: bool
+    step: str = ""
+    """The step whose failure this is, if it is one."""
 
 
 def ending(run: AgentRun, status: RunStatus, now: datetime) -> Ending | None:
@@ -34,10 +37,11 @@ def _cancelled(run: AgentRun, status: RunStatus, now: datetime) -> Ending | None
 
 
 def _deadline(run: AgentRun, status: RunStatus, now: datetime) -> Ending | None:
-    left = time_left(run, status, now)
-    if left is None or left > timedelta(0):
+    deadline = run.spec.deadline
+    if deadline is None or active_time(status, now) < deadline:
         return None
-    return Ending(Phase.FAILED, "DeadlineExceeded", f"its {run.spec.deadline} of active time are over", stop=True)
+    said = f"its deadline of {in_seconds(deadline)} of active time is over"
+    return Ending(Phase.FAILED, "DeadlineExceeded", said, stop=True)
 
 
 def _step_failed(run: AgentRun, status: RunStatus, now: datetime) -> Ending | None:
@@ -47,7 +51,7 @@ def _step_failed(run: AgentRun, status: RunStatus, now: datetime) -> Ending | No
     if failed is None:
         return None
     reason = "StepFailed" if failed.reason == Outcome.PERMANENT else failed.reason
-    return Ending(Phase.FAILED, reason, f"step {failed.name}: {failed.message}", stop=False)
+    return Ending(Phase.FAILED, reason, f"step {failed.name}: {failed.message}", stop=False, step=failed.name)
 
 
 _CHAIN: tuple[Callable[[AgentRun, RunStatus, datetime], Ending | None], ...] = (

@@ -7,9 +7,10 @@ from typing import Any, Final
 from agentruns.core.actions import Action, Preparation
 from agentruns.core.inputs import Attempt, Reader, arguments, carried, tool_input
 from agentruns.core.observed import Observed, PodSeen
-from agentruns.core.resources import AgentRun, PinnedTool, Step, StepState, StepStatus, ToolSpec
+from agentruns.core.resources import AgentRun, EffectState, PinnedTool, Step, StepState, StepStatus, ToolSpec
 
 MESSAGE_LENGTH: Final = 1024
+_MAY_BE_DONE: Final = "; the effect may have been done"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ class Look:
         return self.recording(state=state, reason=reason, message=message, **end).record
 
     def failed(self, reason: str, message: str) -> StepStatus:
-        """The record of a step that has failed now."""
+        """The record of a step that has failed now; whether it may have had its effect all the same is said."""
+        if self.record.effect_state is EffectState.MAY_BE_DONE:
+            message = message[: MESSAGE_LENGTH - len(_MAY_BE_DONE)] + _MAY_BE_DONE
         return self.ended(StepState.FAILED, reason, message)
 
 

@@ -36,7 +36,8 @@ def whole_seconds(moment: datetime) -> str:
     return moment.replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
-def _to_text(length: timedelta) -> str:
+def in_seconds(length: timedelta) -> str:
+    """A duration as `spec` may have it."""
     return f"{int(length.total_seconds())}s"
 
 
@@ -46,7 +47,7 @@ def earliest(moments: Iterable[datetime | None]) -> datetime | None:
 
 
 Duration = Annotated[
-    timedelta, BeforeValidator(_to_timedelta), PlainSerializer(_to_text, return_type=str, when_used="json")
+    timedelta, BeforeValidator(_to_timedelta), PlainSerializer(in_seconds, return_type=str, when_used="json")
 ]
 Timestamp = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
 

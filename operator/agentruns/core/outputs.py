@@ -11,7 +11,7 @@ from agentruns.core.lexing import ExpressionError
 from agentruns.core.look import Look, Moved
 from agentruns.core.naming import LABEL_MANAGED_BY, LABEL_RUN_UID, LABEL_STEP, MANAGER, OUTPUT_KEY, output_name
 from agentruns.core.observed import Observed
-from agentruns.core.resources import OutputRef, StepState, Verification, owner
+from agentruns.core.resources import Effect, EffectState, OutputRef, StepState, Verification, owner
 
 INLINE: Final = 4096
 """Bytes of one output that the status carries."""
@@ -21,17 +21,24 @@ INLINE_IN_ALL: Final = 131_072
 """Bytes of output that the status of one run carries."""
 
 
-def settled(look: Look, output: Any, what: str = "the result") -> Moved:
+def settled(look: Look, output: Any) -> Moved:
     """The step with this output: failed if it breaks the schema or a `verify` rule, succeeded otherwise."""
-    if look.tool.output_schema and (wrong := schemas.problems(look.tool.output_schema, output, look.seen)):
-        said = f"{what} does not fit the outputSchema of tool {look.step.tool}: {wrong}; the effect may be done"
-        return Moved(look.failed("InvalidResult", said))
+    if wrong := misfit(look, output, "the result"):
+        return Moved(look.failed("InvalidResult", wrong))
     if look.step.verify:
         environment = {"result": Data(output), "args": Data(look.args())}
         for place, rule in enumerate(look.step.verify):
             if said := _broken(rule, environment, look.seen):
                 return Moved(look.failed("VerificationFailed", f"verify[{place}]: {said}"))
     return _kept(look, output)
+
+
+def misfit(look: Look, output: Any, what: str) -> str:
+    """Why an output breaks the tool's schema, in a sentence about `what`; empty if it does not."""
+    schema = look.tool.output_schema
+    if schema and (wrong := schemas.problems(schema, output, look.seen)):
+        return f"{what} does not fit the outputSchema of tool {look.step.tool}: {wrong}"
+    return ""
 
 
 def _broken(rule: Verification, environment: Mapping[str, Data], seen: Observed) -> str:
@@ -47,13 +54,14 @@ def _broken(rule: Verification, environment: Mapping[str, Data], seen: Observed)
 def _kept(look: Look, output: Any) -> Moved:
     """The step succeeded with this output, stored where its size belongs."""
     text = compact(output)
-    done = look.recording(message="")
+    effect = EffectState.NONE if look.tool.effect is Effect.READ_ONLY else EffectState.DONE
+    done = look.recording(message="", effect_state=effect)
     if len(text) <= INLINE and len(text) + _inline_bytes(look) <= INLINE_IN_ALL:
         record = done.ended(StepState.SUCCEEDED, "Completed").model_copy(update={"output": output})
         return Moved(record)
     if len(text) > MAX_STORED:
         said = f"the result has {len(text)} bytes as it is stored; at most {MAX_STORED} are taken"
-        return Moved(look.failed("InvalidResult", f"{said}; the effect may have been done"))
+        return Moved(look.failed("InvalidResult", said))
     reference = OutputRef(
         name=output_name(look.run.metadata.name, look.step.name, digest_of(text + look.run.metadata.uid.encode())),
         key=OUTPUT_KEY,
@@ -61,8 +69,7 @@ def _kept(look: Look, output: Any) -> Moved:
         bytes=len(text),
     )
     if refusal := look.seen.refusals.get(reference.name):
-        said = f"the result cannot be stored: {refusal.message}; the effect may have been done"
-        return Moved(look.failed("InvalidResult", said))
+        return Moved(look.failed("InvalidResult", f"the result cannot be stored: {refusal.message}"))
     if reference.name not in look.seen.stored:
         return Moved(look.record, preparations=(Create(_config_map(look, reference, text.decode())),))
     return Moved(done.ended(StepState.SUCCEEDED, "Completed").model_copy(update={"output_ref": reference}))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Final
 
 
 class Problem(ValueError):  # noqa: N818 - it is no error of this program
@@ -10,6 +11,14 @@ class Problem(ValueError):  # noqa: N818 - it is no error of this program
     def __init__(self, message: str, reason: str = "InvalidSpec") -> None:
         super().__init__(message)
         self.reason = reason
+
+
+_JSON_TYPES: Final = ((bool, "boolean"), (str, "string"), (int | float, "number"), (list, "list"), (dict, "object"))
+
+
+def json_type(value: Any) -> str:
+    """What a JSON value is, in JSON's terms and not in Python's."""
+    return next((name for kind, name in _JSON_TYPES if isinstance(value, kind)), "null")
 
 
 @contextmanager

@@ -21,4 +21,4 @@ def tool_status(tool: Tool, now: datetime) -> ToolStatus:
         fact = Fact("Ready", "False", "InvalidSpec", str(problem)[:MESSAGE_LENGTH])
     generation = tool.metadata.generation
     conditions = stated([fact], tool.status.conditions, generation, now)
-    return ToolStatus(observed_generation=generation, conditions=conditions)
+    return ToolStatus(observed_generation=generation, approval=tool.spec.asks, conditions=conditions)

@@ -53,6 +53,14 @@ HOLDING_STATES: Final = IN_FLIGHT_STATES | {StepState.IN_DOUBT}
 """States of steps whose recorded pod may still have something to say."""
 
 
+class EffectState(StrEnum):
+    """What is known of a step's effect on the world. A step that only reads has none."""
+
+    NONE = ""
+    DONE = "Done"
+    MAY_BE_DONE = "MayBeDone"
+
+
 # ---------------------------------------------------------------------------------------------- AgentRun
 
 
@@ -108,6 +116,7 @@ class RecordedDecision(Model):
 class StepStatus(Model):
     name: str
     state: StepState = StepState.PENDING
+    effect_state: EffectState = EffectState.NONE
     reason: str = ""
     message: str = ""
     attempt: int = 0
@@ -239,6 +248,7 @@ class OversizedToolSpec(ToolSpec):
 
 class ToolStatus(Status):
     observed_generation: int = 0
+    approval: str = ""
     conditions: tuple[Condition, ...] = ()
 
 

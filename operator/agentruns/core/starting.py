@@ -11,7 +11,7 @@ from agentruns.core.look import Look, Moved
 from agentruns.core.network import policies_for
 from agentruns.core.observed import PodSeen, Refusal
 from agentruns.core.pods import attempt_pod_name, sandbox_pod
-from agentruns.core.resources import StepState, StepStatus
+from agentruns.core.resources import EffectState, StepState, StepStatus
 
 RETRY_REFUSED: Final = timedelta(seconds=10)
 
@@ -76,8 +76,9 @@ def _cleared(look: Look, attempt: Attempt, pod: PodSeen) -> Moved:
     if pod.gated:
         return Moved(look.record, preparations=(DeletePod(pod.name, pod.uid, pod.resource_version),))
     message = f"pod {pod.name} was started by somebody else; what it did is not known"
-    doubt = {"state": StepState.IN_DOUBT, "reason": "ForeignPod", "message": message}
-    return Moved(look.recording(**doubt, attempt=attempt.number, pod=pod.name, pod_uid=pod.uid).record)
+    doubt = {"state": StepState.IN_DOUBT, "effect_state": EffectState.MAY_BE_DONE, "reason": "ForeignPod"}
+    held = {"attempt": attempt.number, "pod": pod.name, "pod_uid": pod.uid, "approval": ""}
+    return Moved(look.recording(**doubt, **held, message=message).record)
 
 
 def _refused(look: Look, refusal: Refusal) -> Moved:

@@ -1,13 +1,13 @@
 """The state machine of one step: which part of it moves a step on, by the state that is recorded."""
 
+from dataclasses import replace
 from typing import Final, assert_never
 
 from agentruns.core.approvals import because
 from agentruns.core.asking import asked, doubted
-from agentruns.core.attempts import Outcome
 from agentruns.core.look import Look, Moved
 from agentruns.core.problems import Problem, within
-from agentruns.core.resources import FINAL_STATES, IN_FLIGHT_STATES, Effect, StepState, StepStatus
+from agentruns.core.resources import FINAL_STATES, IN_FLIGHT_STATES, EffectState, StepState
 from agentruns.core.starting import started, waited
 from agentruns.core.watching import stopped, watched
 
@@ -30,7 +30,9 @@ def _advance(look: Look) -> Moved:
         case StepState.AWAITING_APPROVAL:
             return asked(look, look.attempt())
         case StepState.PREPARED | StepState.RUNNING:
-            return watched(look)
+            moved = watched(look)
+            in_doubt = moved.record.state is StepState.IN_DOUBT
+            return doubted(replace(look, record=moved.record)) if in_doubt else moved
         case StepState.WAITING:
             return waited(look)
         case StepState.IN_DOUBT:
@@ -58,13 +60,7 @@ def wind_down(look: Look, *, stop: bool) -> Moved:
     moved = (stopped(look) if stop else watched(look)) if in_flight else Moved(look.record)
     if moved.record.state in IN_FLIGHT_STATES | FINAL_STATES | {StepState.IN_DOUBT}:
         return moved
-    if _may_be_done(look, moved.record):
+    if moved.record.effect_state is EffectState.MAY_BE_DONE:
         said = f"it was not tried again, and may have been done: {moved.record.message}"
         return Moved(look.ended(StepState.CANCELLED, NOT_RETRIED, said))
     return Moved(look.ended(StepState.CANCELLED, "RunEnded", moved.record.message))
-
-
-def _may_be_done(look: Look, record: StepStatus) -> bool:
-    """Whether an attempt of this step may have had its effect, although nobody need be asked: it may be repeated."""
-    harmless = look.tool.effect is Effect.READ_ONLY or record.reason in (Outcome.TRANSIENT, Outcome.NEVER_STARTED)
-    return record.state is StepState.WAITING and record.attempt > 0 and not harmless

@@ -10,9 +10,9 @@ from agentruns.core.limits import active_time
 from agentruns.core.model import whole_seconds
 from agentruns.core.resources import (
     FINAL_PHASES,
-    FINAL_STATES,
     IN_FLIGHT_STATES,
     AgentRun,
+    EffectState,
     Phase,
     RunStatus,
     StepState,
@@ -23,6 +23,7 @@ from agentruns.core.resources import (
 MESSAGE_LENGTH: Final = 2048
 _ACTIVE: Final = frozenset({Phase.PENDING, Phase.RUNNING})
 _ASKED: Final = frozenset({StepState.AWAITING_APPROVAL, StepState.IN_DOUBT})
+_DONE: Final = frozenset({StepState.SUCCEEDED, StepState.SKIPPED})
 _LISTED: Final = 10
 _QUOTA: Final = re.compile(r"exceeded quota: ([a-z0-9.-]+)")
 
@@ -30,17 +31,32 @@ _QUOTA: Final = re.compile(r"exceeded quota: ([a-z0-9.-]+)")
 def summarised(run: AgentRun, status: RunStatus, now: datetime) -> RunStatus:
     """The status with everything filled in that follows from its phase, its reason and its steps."""
     waiting_for = _waiting_for(status)
-    over = sum(record.state in FINAL_STATES for record in status.steps)
+    forgiven = {step.name for step in run.spec.steps if step.on_failure == "Continue"}
+    done = sum(it.state in _DONE or (it.state is StepState.FAILED and it.name in forgiven) for it in status.steps)
     update = {
         "observed_generation": run.metadata.generation,
         "message": status.message[:MESSAGE_LENGTH],
-        "progress": f"{over}/{len(run.spec.steps)}",
+        "progress": f"{done}/{len(run.spec.steps)}",
         "waiting_for": waiting_for,
         "waiting": _in_few_words(waiting_for),
         **_activity(status, now),
     }
     filled = status.model_copy(update=update)
     return filled.model_copy(update={"conditions": conditions(filled, run.metadata.generation, now)})
+
+
+def done_before(status: RunStatus, but: str = "") -> str:
+    """What a run has done by now and what it may have done, in words; of the step `but` enough is said elsewhere."""
+    done = [it.name for it in status.steps if it.state is StepState.SUCCEEDED]
+    doubtful = [it.name for it in status.steps if it.state is StepState.IN_DOUBT]
+    perhaps = [it.name for it in status.steps if it.effect_state is EffectState.MAY_BE_DONE]
+    perhaps = [name for name in perhaps if name not in (*doubtful, but)]
+    said = f"done before: {', '.join(done) or 'nothing'}"
+    if perhaps:
+        said += f"; may have been done: {', '.join(perhaps)}"
+    if doubtful:
+        said += f"; IN DOUBT, may have been done, and nobody is asked any more: {', '.join(doubtful)}"
+    return said
 
 
 def observed(status: RunStatus, generation: int) -> RunStatus:
@@ -53,6 +69,8 @@ def _waiting_for(status: RunStatus) -> tuple[WaitingFor, ...]:
     """What a run waits for beyond its tools' own work: people first, since they need to be told."""
     if status.phase in FINAL_PHASES:
         return ()
+    if status.phase is Phase.PAUSED:
+        return (WaitingFor(kind="DesiredState", name="Running"),)
     if status.reason == "WaitingForTool":
         return status.waiting_for  # no step is recorded yet that could say it
     found = [it for record in status.steps if (it := _obstacle(record))]

@@ -19,13 +19,15 @@ from agentruns.core.attempts import (
     follows,
 )
 from agentruns.core.look import Look, Moved
+from agentruns.core.model import in_seconds
 from agentruns.core.observed import PodSeen
-from agentruns.core.resources import StepState, StepStatus
+from agentruns.core.resources import Effect, EffectState, StepState, StepStatus
 
 QUIET_START: Final = timedelta(seconds=2)
 """A pod that runs longer than this is recorded as Running; a shorter one needs no write for it."""
 HARD_END: Final = timedelta(seconds=60) + GRACE
 """How long after its timeout a pod has ended for certain, unless its node is lost: the kubelet ends it by itself."""
+_MAY_HAVE_DONE: Final = frozenset({Outcome.SUCCEEDED, Outcome.INVALID_RESULT, Outcome.UNKNOWN})
 
 
 def watched(look: Look) -> Moved:
@@ -44,7 +46,8 @@ def watched(look: Look) -> Moved:
 def _timed_out(look: Look, found: Ended | Underway) -> Ended | Underway:
     """An attempt stopped at its timeout says so; what its tool says of having been stopped tells a person nothing."""
     if isinstance(found, Ended) and found.outcome is Outcome.UNKNOWN and look.pod and _ran_too_long(look, look.pod):
-        return replace(found, reason="TimedOut", message=f"it ran longer than its timeout of {look.timeout}")
+        said = f"it ran longer than its timeout of {in_seconds(look.timeout)}"
+        return replace(found, reason="TimedOut", message=said)
     return found
 
 
@@ -118,19 +121,26 @@ def _closing(look: Look) -> Moved:
 
 def _after(look: Look, ended: Ended, following: Next) -> Moved:
     """What follows from an attempt that has an outcome."""
-    look = look.recording(image=look.pod.image if look.pod else look.record.image)
+    image = look.pod.image if look.pod else look.record.image
+    look = look.recording(image=image, effect_state=_effect_state(look, ended.outcome))
     match following:
         case Next.SUCCEED:
             return outputs.settled(look, ended.result.output if ended.result else None)
         case Next.FAIL:
-            done = " (the effect may have been done)" if ended.outcome is Outcome.INVALID_RESULT else ""
-            return Moved(look.failed(ended.reason, f"{ended.message}{done}"))
+            return Moved(look.failed(ended.reason, ended.message))
         case Next.RETRY:
             return _again(look, ended)
         case Next.ASK:
             return Moved(look.recording(state=StepState.IN_DOUBT, reason=ended.reason, message=ended.message).record)
         case unreachable:
             assert_never(unreachable)
+
+
+def _effect_state(look: Look, outcome: Outcome) -> EffectState:
+    """What is known of the effect after an attempt: what one attempt may have done, no later one takes back."""
+    if look.tool.effect is Effect.READ_ONLY or outcome not in _MAY_HAVE_DONE:
+        return look.record.effect_state
+    return EffectState.MAY_BE_DONE
 
 
 def _again(look: Look, ended: Ended) -> Moved:
