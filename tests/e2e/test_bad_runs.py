@@ -60,7 +60,10 @@ LATE = {
         "args do not fit the inputSchema of tool strict: order",
         [step("first", "number"), step("second", "strict", args={"order": "${steps.first.output}"})],
     ),
-    "missing-key": Case("args.x: there is no 'total' in steps.first.output, which has: nothing", two(args={"x": "${steps.first.output.total}"})),
+    "missing-key": Case(
+        "args.x: there is no 'total' in steps.first.output, which has: nothing",
+        two(args={"x": "${steps.first.output.total}"}),
+    ),
 }
 
 
