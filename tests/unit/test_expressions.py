@@ -139,9 +139,9 @@ def test_what_is_known_passes() -> None:
         ("nothing(1)", "Undefined variable or function: 'nothing'"),
         ("double('NaN')", "its value is not a finite number"),
         ("[1.0, double('inf')]", "its value is not a finite number"),
-        ("b'bytes'", r"its value is a bytes, which JSON does not have; use string\(\.\.\.\)"),
-        ("[{'a': duration('1s')}]", "its value is a timedelta"),
-        ("{1: 2}", "its value is a dict"),
+        ("b'bytes'", r"its value is of type bytes, which JSON does not have; use string\(\.\.\.\)"),
+        ("[{'a': duration('1s')}]", "its value is of type duration,"),
+        ("{1: 2}", "its value is of type map with other keys than strings,"),
         ("a.broken", "Conversion Error"),
     ],
 )

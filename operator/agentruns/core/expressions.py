@@ -21,6 +21,7 @@ from agentruns.core.problems import json_type
 
 MAX_BYTES: Final = 2048
 MAX_NESTING: Final = 2
+_CEL_TYPES: Final = {"datetime": "timestamp", "timedelta": "duration", "dict": "map with other keys than strings"}
 _NAMES: Final = 10
 _NAME_LENGTH: Final = 63
 CHEAP_VALUES: Final = 256
@@ -166,4 +167,5 @@ def _require_json(found: Any) -> None:
         elif isinstance(item, float) and not math.isfinite(item):
             raise ExpressionError("its value is not a finite number")
         elif not (item is None or isinstance(item, str | int | float)):
-            raise ExpressionError(f"its value is a {type(item).__name__}, which JSON does not have; use string(...)")
+            kind = _CEL_TYPES.get(type(item).__name__, type(item).__name__)
+            raise ExpressionError(f"its value is of type {kind}, which JSON does not have; use string(...)")
