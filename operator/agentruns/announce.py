@@ -43,7 +43,7 @@ def transitions(before: RunStatus, after: RunStatus) -> list[Told]:
 
 
 def _step_told(before: StepStatus, after: StepStatus) -> Told | None:
-    if before.state is after.state and before.attempt == after.attempt:
+    if all(getattr(before, it) == getattr(after, it) for it in ("state", "attempt", "epoch", "asked_anew")):
         return None
     round_ = f" of round {after.epoch + 1}" if after.epoch else ""
     attempt = f" (attempt {after.attempt}{round_})" if after.attempt else ""

@@ -3,15 +3,17 @@
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final, assert_never
 
-from agentruns.cluster import CONFIG_MAPS, PODS, REVISIONS, ApiError, Cluster
+from agentruns.clock import utc_now
+from agentruns.cluster import APPROVALS, CONFIG_MAPS, PODS, REVISIONS, ApiError, Cluster
 from agentruns.core.digests import digest, digest_of
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import Key
 from agentruns.core.observed import (
-    Evaluation,
+    Costly,
+    GivenOutput,
     Lost,
     PinnedSpec,
     PodIsGone,
@@ -20,9 +22,11 @@ from agentruns.core.observed import (
     ResultOf,
     StoredOutput,
     Validation,
+    key_of,
 )
 from agentruns.core.resources import AgentRun, ToolSpec
-from agentruns.costly import Costly, Evaluators
+from agentruns.core.result_lines import parsed
+from agentruns.costly import Evaluators
 from agentruns.fresh import is_there
 from agentruns.proof import PolicyProof
 from agentruns.results import final_result
@@ -45,7 +49,7 @@ class _Work:
     """What is being worked out for one decision."""
 
     def __init__(self) -> None:
-        self.answers: dict[Costly, asyncio.Task[Any]] = {}
+        self.answers: dict[Hashable, asyncio.Task[Any]] = {}
         self.seconds = 0.0
         self.bytes = 0
 
@@ -63,15 +67,15 @@ class Answers:
 
     async def to(self, questions: Iterable[Question], run: AgentRun) -> dict[Question, Any]:
         """The answers to questions about a run."""
-        costly = [it for it in questions if isinstance(it, Evaluation | Validation)]
+        costly = [it for it in questions if isinstance(it, Costly)]
         found: dict[Question, Any] = await self._costly_answers(run, costly) if costly else {}
         for question in questions:
-            if not isinstance(question, Evaluation | Validation):
+            if not isinstance(question, Costly):
                 found[question] = await self._answer(question, run)
         return found
 
     async def _answer(
-        self, question: PodIsGone | ResultOf | StoredOutput | PinnedSpec | PolicyEnforced, run: AgentRun
+        self, question: PodIsGone | ResultOf | StoredOutput | PinnedSpec | PolicyEnforced | GivenOutput, run: AgentRun
     ) -> Any:
         namespace, uid = run.metadata.namespace, run.metadata.uid
         match question:
@@ -84,10 +88,20 @@ class Answers:
                 return await final_result(self._cluster, namespace, pod)
             case StoredOutput() | PinnedSpec():
                 return await self._remembered(namespace, question)
+            case GivenOutput():
+                return await self._given_output(namespace, question)
             case PolicyEnforced():
                 return await self.proof.is_enforced(question.namespace)
             case unreachable:
                 assert_never(unreachable)
+
+    async def _given_output(self, namespace: str, question: GivenOutput) -> Any:
+        """Read when it is needed: it may have a megabyte, and Approvals stay."""
+        found = await self._cluster.get(APPROVALS, namespace, question.approval)
+        if found["metadata"]["uid"] != question.uid:
+            raise LaterError  # it was deleted meanwhile, which has the run looked at again
+        result = parsed(json.dumps({"output": found["spec"]["decision"].get("output")}).encode(), utc_now())
+        return Lost(result.invalid) if result.invalid else result.output
 
     # ------------------------------------------------------------------------------- what takes computing
 
@@ -96,14 +110,17 @@ class Answers:
         key = (run.metadata.namespace, run.metadata.name)
         work = self._work.setdefault(key, _Work())
         for question in questions:
-            if question not in work.answers:
-                work.answers[question] = asyncio.create_task(self._worked_out(question, key[0], work))
-        tasks = [work.answers[question] for question in questions]
+            if key_of(question) not in work.answers:
+                work.answers[key_of(question)] = asyncio.create_task(self._worked_out(question, key[0], work))
+        tasks = [work.answers[key_of(question)] for question in questions]
         _, pending = await asyncio.wait(tasks, timeout=QUICK)
         if pending:
             asyncio.gather(*pending, return_exceptions=True).add_done_callback(lambda _: self._changed(key))
             raise LaterError
-        return {question: work.answers[question].result() for question in questions}
+        for question, task in zip(questions, tasks, strict=True):
+            if task.exception() is not None:
+                del work.answers[key_of(question)]  # it is worked out anew in the next pass
+        return {question: task.result() for question, task in zip(questions, tasks, strict=True)}
 
     async def _worked_out(self, question: Costly, namespace: str, work: _Work) -> Any:
         if work.seconds > COSTLY_SECONDS or work.bytes > COSTLY_BYTES:

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from agentruns.core.expressions import evaluated
 from agentruns.core.lexing import ExpressionError
-from agentruns.core.observed import Evaluation, Validation
+from agentruns.core.observed import Costly, Evaluation, Validation
 from agentruns.core.problems import Problem
 from agentruns.core.schemas import validated
 
@@ -25,8 +25,6 @@ MAX_ANSWER: Final = 131_072
 """Bytes: more than any field of a run can carry."""
 AT_ONCE: Final = 2
 TOO_LONG: Final = f"takes more than {CPU_SECONDS} s of computing; compute it in a step instead"
-
-Costly = Evaluation | Validation
 
 
 class Evaluators:

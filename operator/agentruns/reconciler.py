@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from agentruns.cluster import RUNS, ApiError, Cluster
 from agentruns.core.actions import Create
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.naming import Key
-from agentruns.core.observed import Observed, Question, Refusal, Unanswered
+from agentruns.core.observed import Observed, Refusal, Unanswered, key_of
 from agentruns.core.resources import HOLDING_STATES, AgentRun, RunStatus
 from agentruns.fresh import is_there
 from agentruns.orphans import release_orphans
@@ -60,7 +61,7 @@ class Pass:
         self._key: Key = (run.metadata.namespace, run.metadata.name)
         self._perform = Performer(app.cluster, app.store, self._key, run.metadata.uid)
         self._jitter = random.random()
-        self._answers: dict[Question, Any] = {}
+        self._answers: dict[Hashable, Any] = {}
         self._refusals: dict[str, Refusal] = {}
         self._created: set[str] = set()
 
@@ -83,7 +84,8 @@ class Pass:
             try:
                 decision = await asyncio.to_thread(decide, self._run, self._observed())  # others go on meanwhile
             except Unanswered as asked:
-                self._answers |= await self._app.answers.to(asked.questions, self._run)
+                found = await self._app.answers.to(asked.questions, self._run)
+                self._answers |= {key_of(question): answer for question, answer in found.items()}
                 continue
             if not decision.preparations:
                 self._app.answers.forget_costly(self._key)

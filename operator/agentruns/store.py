@@ -13,6 +13,7 @@ from agentruns.core.model import Metadata
 from agentruns.core.naming import LABEL_RUN_UID, Key
 from agentruns.core.observed import PodSeen, ToolResult
 from agentruns.core.resources import (
+    HOLDING_STATES,
     AgentRun,
     Approval,
     OversizedRun,
@@ -93,8 +94,10 @@ class Store:
             self._drop(known)
 
     def take_result(self, namespace: str, run_uid: str, pod_uid: str, result: ToolResult) -> None:
-        """A result line that a running pod has printed; the first one counts, and none of a pod that is gone."""
-        if pod_uid in self._pods.get(run_uid, {}):
+        """A result line that a pod has printed; the first one counts, as long as a step waits for it."""
+        run = self.runs.get(self._keys.get(run_uid, ("", "")))
+        waits = run and any(it.pod_uid == pod_uid and it.state in HOLDING_STATES for it in run.status.steps)
+        if waits and pod_uid in self._pods.get(run_uid, {}):
             self._results.setdefault(pod_uid, result)
             self._concerns(namespace, run_uid)
 
@@ -122,10 +125,12 @@ class Store:
         """The object is gone; nothing comes back under its UID for a while."""
         match known.kind:
             case "AgentRun":
-                self.forget_results(self._pods.get(known.uid, ()))
                 self._keys.pop(known.uid, None)
                 if (run := self.runs.get(known.key)) and run.metadata.uid == known.uid:
+                    self.forget_results(step.pod_uid for step in run.status.steps)
                     del self.runs[known.key]
+                if known.uid in self._pods:
+                    self._concerns(known.key[0], known.uid)  # from now on they are looked at by themselves
             case "Pod":
                 _remove(self._pods, known.run_uid, known.uid)
             case "Approval":

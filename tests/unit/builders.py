@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from agentruns.core.inputs import Attempt
-from agentruns.core.observed import ContainerEnd, Observed, PodSeen, ToolResult
+from agentruns.core.observed import ContainerEnd, Observed, PodSeen, ToolResult, key_of
 from agentruns.core.resources import AgentRun, ToolSpec
 
 NOW: Final = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -100,4 +100,5 @@ def a_result(output: Any = None, **fields: Any) -> ToolResult:
 
 def seen(**fields: Any) -> Observed:
     """A look at a world in which there is nothing but what is given."""
-    return Observed(**({"now": NOW} | fields))
+    answers = {key_of(question): answer for question, answer in fields.pop("answers", {}).items()}
+    return Observed(**{"now": NOW, "answers": answers, **fields})

@@ -20,6 +20,7 @@ from agentruns.core.actions import (
 from agentruns.core.kubelet import pod_seen
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.observed import (
+    GivenOutput,
     NoResult,
     Observed,
     PinnedSpec,
@@ -31,6 +32,7 @@ from agentruns.core.observed import (
     StoredOutput,
     ToolResult,
     Unanswered,
+    key_of,
 )
 from agentruns.core.resources import (
     AgentRun,
@@ -63,6 +65,8 @@ class Play:
     refused: dict[str, Refusal] = field(default_factory=dict)
     """What the API server would refuse to create, by kind."""
     answers: dict[Question, Any] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)
+    """The output that came with the decision on an Approval, by its name."""
     done: list[Action] = field(default_factory=list)
     recorded: list[RunStatus] = field(default_factory=lambda: [RunStatus()])
     decision: Decision = field(init=False)
@@ -116,7 +120,7 @@ class Play:
             policies=self.policies,
             stored=frozenset(self.stored),
             refusals=refusals or {},
-            answers=self.answers,
+            answers={key_of(question): answer for question, answer in self.answers.items()},
         )
 
     def _answer(self, question: Question) -> Any:
@@ -129,6 +133,8 @@ class Play:
                 return NoResult(complete=True)
             case PolicyEnforced():
                 return True
+            case GivenOutput():
+                return self.given.get(question.approval)
             case _:
                 raise AssertionError(f"nobody has an answer to {question}")
 
@@ -223,6 +229,7 @@ class Play:
     def decides(self, step: str, verdict: str, **fields: Any) -> "Play":
         """A person decides on what the step waits for; everything that follows now is done."""
         name = self.step(step).approval
+        self.given[name] = fields.pop("output", None)
         decision = {"verdict": verdict, "by": "alice@example.com", **fields}
         body = self.approvals[name].model_dump(mode="json", by_alias=True)
         self.approvals[name] = Approval.model_validate(body | {"spec": body["spec"] | {"decision": decision}})

@@ -83,7 +83,7 @@ class Pod:
 @pytest.fixture
 def pod(tmp_path: Path) -> Iterator[Pod]:
     environment = {
-        "PATH": os.environ["PATH"],
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "AGENTRUN_DIR": str(tmp_path),
         "AGENTRUN_CGROUP": str(tmp_path / "cgroup"),
         "AGENTRUN_TERMINATION_LOG": str(tmp_path / "termination-log"),

@@ -74,6 +74,12 @@ def test_an_attempt_after_a_persons_word_is_told_apart_from_the_first() -> None:
     assert told.message == "step a (attempt 1 of round 2) is Prepared: Prepared"
 
 
+def test_a_doubt_that_is_asked_about_anew_is_told_anew() -> None:
+    before = a_status("AwaitingApproval", "StepInDoubt", a={"state": "InDoubt", "attempt": 1})
+    after = a_status("AwaitingApproval", "StepInDoubt", a={"state": "InDoubt", "attempt": 1, "askedAnew": 1})
+    assert [it.reason for it in transitions(before, after)] == ["StepInDoubt"]
+
+
 def test_a_doubt_is_told_with_the_approval_that_asks_about_it() -> None:
     tools = {"pay": a_tool(effect="NonIdempotent")}
     run = play(a_step("pay"), tools=tools).decides("pay", "Approve").fails("pay", exit_code=137)

@@ -1,5 +1,6 @@
 """A step that waits for a person: what is asked, whose answer counts, and what follows from it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from agentruns.core.actions import SettleApproval, Ungate
 from agentruns.core.observed import PolicyEnforced, Refusal
 from agentruns.core.resources import Approval, Phase
 
-from tests.unit.builders import NAMESPACE, NOW, a_step, a_tool, later
+from tests.unit.builders import NAMESPACE, NOW, a_run, a_step, a_tool, later
 from tests.unit.play import Play, play
 
 ASKS = a_tool(effect="NonIdempotent")
@@ -194,13 +195,14 @@ def test_what_a_person_vouches_for_is_held_to_the_schema() -> None:
     for _ in range(2):
         run.decides("pay", "Happened", output={})
     asked = run.step("pay")
-    assert (asked.state, asked.decision, asked.epoch) == ("InDoubt", None, 2)
+    assert (asked.state, asked.decision, asked.asked_anew) == ("InDoubt", None, 2)
     assert asked.message == (
         f"{first.message}; asked anew, since the output given with Happened cannot be used: decision.output does not "
         'fit the outputSchema of tool pay: "receipt" is a required property'
     )
     assert run.status.waiting == f"Approval/{asked.approval}" != f"Approval/{first.approval}"
     assert run.approval_states() == ["Settled", "Settled", "Pending"]
+    assert asked.epoch == 0
     run.decides("pay", "Happened", output={"receipt": 1})
     assert run.states() == {"pay": "Succeeded", "note": "Prepared"}
     assert (run.step("pay").effect_state, run.step("pay").pod) == ("Done", first.pod)
@@ -224,6 +226,29 @@ def test_fail_ends_the_run_and_says_who_let_it() -> None:
     run = in_doubt().decides("pay", "Fail", reason="refunded by hand")
     assert (run.status.phase, run.status.reason) == (Phase.FAILED, "InDoubt")
     assert "exit code 137 and no result; alice@example.com let it fail: refunded by hand" in run.status.message
+
+
+def test_a_doubt_about_what_somebody_else_asked_is_asked_anew_once_that_is_gone() -> None:
+    run = in_doubt()
+    name = run.step("pay").approval
+    changed(run, name, digest=f"sha256:{'0' * 64}")
+    assert run.go().status.reason == "ForeignApproval"
+    del run.approvals[name]
+    assert (run.go().status.reason, run.step("pay").reason) == ("StepInDoubt", "AwaitingDecision")
+
+
+def test_a_doubt_about_a_pod_that_somebody_else_started_is_asked_about_at_once() -> None:
+    tools = {"pay": a_tool(effect="NonIdempotent", approval="Never")}
+    run = Play(a_run(a_step("pay")), tools)
+    run.refused["Pod"] = Refusal("exceeded quota", for_now=True)
+    run.go()
+    run.refused.clear()
+    [pod] = play(a_step("pay"), tools=tools).pods.values()
+    run.pods[pod.uid] = replace(pod, gated=False, node="node-1", started_at=run.now)
+    run.recorded.clear()
+    run.go(10)
+    assert (run.step("pay").reason, run.step("pay").effect_state) == ("ForeignPod", "MayBeDone")
+    assert [it.waiting for it in run.recorded] == [f"Approval/{run.step('pay').approval}"] * len(run.recorded)
 
 
 def test_a_doubt_keeps_its_cause_while_no_answer_counts() -> None:

@@ -1,19 +1,33 @@
 """What one tenant or one tool may take of everybody's operator, and what happens when the world has lost something."""
 
+import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from agentruns.core.actions import StopPod
 from agentruns.core.checks import MAX_EXPRESSIONS
+from agentruns.core.expressions import Data, value
 from agentruns.core.inputs import MAX_INPUT
+from agentruns.core.lexing import ExpressionError
 from agentruns.core.lifecycle import decide
-from agentruns.core.observed import Lost, PinnedSpec, Refusal, StoredOutput
+from agentruns.core.observed import (
+    ASKED_AT_ONCE,
+    Lost,
+    Observed,
+    PinnedSpec,
+    Refusal,
+    StoredOutput,
+    Unanswered,
+    Validation,
+    key_of,
+)
 from agentruns.core.outputs import INLINE, MAX_STORED
 from agentruns.core.problems import Problem
 from agentruns.core.resources import OversizedRun, Phase, StepState
 from agentruns.core.result_lines import MAX_VALUES, parsed
 from agentruns.core.schemas import SchemaError, check
-from agentruns.core.templates import MAX_TEXT, expanded
+from agentruns.core.templates import MAX_SIZE, expanded
 
 from tests.unit.builders import NOW, a_run, a_step, a_tool, an_end, seen
 from tests.unit.play import Play, play
@@ -33,8 +47,61 @@ def test_a_schema_nested_beyond_the_library_is_refused() -> None:
 
 
 def test_a_template_ends_where_its_text_becomes_too_long() -> None:
-    with pytest.raises(Problem, match=f"longer than {MAX_TEXT} characters"):
-        expanded("${x}" * 3, "args", lambda _: "x" * (MAX_TEXT // 2))
+    with pytest.raises(Problem, match=f"^args: with this, more than {MAX_SIZE} characters and values come together"):
+        expanded("${x}" * 3, "args", lambda _: "x" * (MAX_SIZE // 2))
+
+
+@pytest.mark.parametrize("big", [["x"] * 16_000, {"x": "x" * 60_000}, "é" * 32_700])
+def test_few_bytes_that_name_much_and_often_are_refused_before_it_is_put_together(big: Any) -> None:
+    run = a_run(*(a_step(f"s{n}", args={"n": n, "x": ["${run.input.b}"] * 30}) for n in range(40)), input={"b": big})
+    tracemalloc.start()
+    try:
+        said = refusal(run)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (
+        f"steps[0] (s0): args.x[{1 if isinstance(big, dict) else 2}]: with this, more than {MAX_SIZE} characters and values come together"
+        in said
+    )
+    assert peak < 20_000_000
+
+
+def test_costly_questions_are_asked_some_at_a_time_and_kept_by_their_digests() -> None:
+    steps = [a_step(f"s{n}", args={"n": n, "x": "${run.input.b}"}) for n in range(200)]
+    heavy = a_tool(inputSchema={"properties": {"x": {"uniqueItems": True}}})
+    run = a_run(*({**step, "tool": "heavy"} for step in steps), input={"b": "x" * 60_000})
+    rounds, answers = 0, dict[Any, Any]()
+    while True:
+        try:
+            decide(run, Observed(now=NOW, tools={"heavy": heavy}, answers=answers))
+            break
+        except Unanswered as asked:
+            rounds += 1
+            texts = [text for it in asked.questions if isinstance(it, Validation) for text in it.texts]
+            assert sum(map(len, texts)) < 2 * ASKED_AT_ONCE
+            answers |= {key_of(it): "" for it in asked.questions}
+    assert (rounds, len(answers)) == (3, 200)
+    assert sum(len(str(key)) for key in answers) < 100_000
+
+
+def test_a_wrong_name_in_a_large_output_costs_next_to_nothing() -> None:
+    output = {f"k{n}": n for n in range(90_000)}
+    looked_at = CountedKeys(output)
+    with pytest.raises(ExpressionError, match="there is no 'nope' in out, which has: k0, k1, "):
+        value("out.nope", {"out": Data(looked_at)}, seen())
+    assert looked_at.given < 200
+
+
+class CountedKeys(dict[str, int]):
+    """A dict that counts the keys it gives."""
+
+    given = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for key in super().__iter__():
+            self.given += 1
+            yield key
 
 
 def refusal(run: Any) -> str:
@@ -121,6 +188,20 @@ def test_a_run_whose_output_is_lost_says_so() -> None:
     run = with_lost_output().succeeds("b", 1)
     assert (run.status.phase, run.status.reason) == (Phase.FAILED, "StateLost")
     assert "output.x: the output of step a is lost" in run.status.message
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_result_whose_rules_cannot_be_checked_any_more_may_have_been_done(cancelled: bool) -> None:
+    run = with_lost_output(verify=[{"expression": "args.x != ''"}]).starts("b")
+    if cancelled:
+        run.wants(desiredState="Cancelled")
+    run.says("b", 1).ends("b").go()
+    assert (run.step("b").state, run.step("b").reason, run.step("b").effect_state) == (
+        "Failed",
+        "StateLost",
+        "MayBeDone",
+    )
+    assert run.status.phase is (Phase.CANCELLED if cancelled else Phase.FAILED)
 
 
 def test_what_is_in_doubt_stays_so_though_nobody_can_be_shown_what_was_sent() -> None:

@@ -54,14 +54,14 @@ def refusal(run: AgentRun, **tools: ToolSpec) -> str:
         ),
         (
             a_run(*(a_step(f"s{n}") for n in range(12)), a_step("z", when="steps.y.state == ''")),
-            "above this one: s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, ...",
+            "above this one: ..., s2, s3, s4, s5, s6, s7, s8, s9, s10, s11",
         ),
         (a_run(a_step("a", when="steps.map(it, it)")), "when: reads steps.map, and there is no such step"),
         (a_run(a_step("a", when="${run.goal}")), "when: is an expression as it is; write it without `${` and `}`"),
         (a_run(a_step("a", when="run.goal = 'x'")), "; to compare, write =="),
         (
             a_run(*(a_step(f"s{n}", when=f"x{n}") for n in range(5)), output={"x": "${y}"}),
-            "when: unknown name 'x2'; known here: run, steps; and 3 more problems",
+            "when: unknown name 'x2'; known here: run, steps; and others in 3 more places",
         ),
         (a_run(a_step("a", when="stepz.a")), "steps[0] (a): when: unknown name 'stepz'; known here: run, steps"),
         (a_run(a_step("a", when="steps['a']")), "steps[0] (a): when: `steps` must be followed by a step's name"),

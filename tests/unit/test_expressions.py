@@ -135,7 +135,7 @@ def test_what_is_known_passes() -> None:
         ("a.missing", "there is no 'missing' in what it reads"),
         ("a.list[3]", "index out of bounds"),
         ("1 / 0", "division by zero"),
-        ("1 + 'a'", "No such overload"),
+        ("1 + 'a'", "no operation of that name for values of these types; convert them"),
         ("nothing(1)", "Undefined variable or function: 'nothing'"),
         ("double('NaN')", "its value is not a finite number"),
         ("[1.0, double('inf')]", "its value is not a finite number"),

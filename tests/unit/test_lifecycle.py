@@ -229,6 +229,23 @@ def test_a_cancelled_run_names_what_may_have_been_done() -> None:
     assert "IN DOUBT, may have been done, and nobody is asked any more: pay" in run.status.message
 
 
+def test_an_attempt_that_a_cancelled_run_stopped_may_have_been_done() -> None:
+    tools = {"a": a_tool(effect="Idempotent", approval="Never")}
+    run = play(a_step("a"), tools=tools).starts("a").wants(desiredState="Cancelled").ends("a", 137).go()
+    record = run.step("a")
+    assert (record.state, record.reason, record.effect_state) == ("Cancelled", "NotRetried", "MayBeDone")
+    assert run.status.message == "desiredState is Cancelled; done before: nothing; may have been done: a"
+
+
+@pytest.mark.parametrize(("effect", "ends"), [("ReadOnly", False), ("Idempotent", False), ("NonIdempotent", True)])
+def test_a_cancelled_run_waits_for_a_lost_node_no_longer_than_one_that_goes_on(effect: str, ends: bool) -> None:
+    tools = {"a": a_tool(effect=effect, approval="Never", timeout="30s")}
+    run = play(a_step("a"), tools=tools).starts("a").wants(desiredState="Cancelled").go(94.9)
+    assert run.status.phase is Phase.RUNNING
+    assert (run.go(0.1).status.phase is Phase.CANCELLED) is ends
+    assert run.states() == {"a": "InDoubt" if ends else "Prepared"}
+
+
 @pytest.mark.parametrize(
     ("effect", "exit_code", "reason"),
     [("Idempotent", 3, "NotRetried"), ("Idempotent", 75, "RunEnded"), ("ReadOnly", 3, "RunEnded")],

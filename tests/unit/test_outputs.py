@@ -120,11 +120,12 @@ def test_a_run_returns_what_its_spec_describes(output: dict[str, Any], found: An
     ("output", "said"),
     [
         ({"x": "${steps.a.output.m}"}, "output.x: there is no 'm' in steps.a.output, which has: text"),
-        ({"x": ["${steps.a.output.text}"] * 20}, "bytes; at most 65536 fit, take less from the steps"),
+        ({"x": ["${steps.a.output.text}"] * 40}, "output.x[32]: with this, more than 65536 characters"),
+        ({"x": ["${steps.a.output.text}"] * 20}, "bytes; at most 65536 fit, take less from the steps; done before: a"),
     ],
 )
 def test_an_output_that_cannot_be_made_fails_the_run(output: dict[str, Any], said: str) -> None:
-    run = play(a_step("a"), output=output).succeeds("a", {"text": "x" * 4000})
+    run = play(a_step("a"), output=output).succeeds("a", {"text": "é" * 2000})
     assert (run.status.phase, run.status.reason) == (Phase.FAILED, "OutputInvalid")
     assert said in run.status.message
     assert run.status.output is None
@@ -132,7 +133,7 @@ def test_an_output_that_cannot_be_made_fails_the_run(output: dict[str, Any], sai
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [("x" * 65_536, "bytes of input; at most 65536 fit, pass less"), (2**60, "quote it")],
+    [("é" * 65_000, "bytes of input; at most 65536 fit, pass less"), (2**60, "quote it")],
 )
 def test_an_input_that_cannot_be_carried_fails_its_step(value: Any, said: str) -> None:
     run = play(a_step("a", args={"x": value}))

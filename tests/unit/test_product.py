@@ -12,7 +12,7 @@ import pytest
 import yaml
 from agentruns.core.lifecycle import decide
 from agentruns.core.observed import NoResult, PodIsGone, PolicyEnforced, Refusal, ResultOf
-from agentruns.core.resources import FINAL_PHASES, Phase, StepState
+from agentruns.core.resources import FINAL_PHASES, Effect, EffectState, Phase, StepState
 
 from tests.unit.builders import NAMESPACE, NOW, a_run, a_step, a_tool, an_end
 from tests.unit.play import Play, play
@@ -178,6 +178,16 @@ def check(run: Play, *, was_final: bool, before: Any) -> None:
     assert len(run.status.message) <= 2048
     assert run.status.reason in {"", *published("status", "reason")}
     assert {it.reason for it in run.status.steps} <= published("status", "steps", "reason")
+    assert run.run.is_final or run.decision.wake_at is None or run.decision.wake_at > run.now, "it waits, or it acts"
+    tools = {step.name: PAYS.get(step.tool, a_tool()) for step in run.run.spec.steps}
+    for record in run.status.steps:
+        if tools[record.name].effect is Effect.READ_ONLY:
+            assert record.effect_state is EffectState.NONE
+        elif record.state in (StepState.SUCCEEDED, StepState.IN_DOUBT):
+            expected = EffectState.DONE if record.state is StepState.SUCCEEDED else EffectState.MAY_BE_DONE
+            assert record.effect_state is expected
+        if record.effect_state is EffectState.MAY_BE_DONE and run.status.phase in FINAL_PHASES:
+            assert record.name in run.status.message
     assert run.refused or decide(run.run, run.look()).status == run.status, "looking again changes nothing"
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from agentruns.core.observed import NoResult, ToolResult
-from agentruns.core.result_lines import LONGEST_WAIT, MAX_LINE, MAX_RESULT, ResultReader, from_termination, printable
+from agentruns.core.problems import printable
+from agentruns.core.result_lines import LONGEST_WAIT, MAX_LINE, MAX_RESULT, ResultReader, from_termination
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,9 +1,11 @@
 """JSON Schema: what is refused when it is compiled, what is said of a value, and what is too heavy to do at once."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
+from agentruns.core.keywords import unknown_keyword
 from agentruns.core.observed import Unanswered, Validation
 from agentruns.core.schemas import MAX_BYTES, MAX_PATTERNS, SchemaError, check, problems, validated
 
@@ -50,7 +52,7 @@ def test_a_problem_is_said_without_the_value(schema: dict[str, Any], value: Any)
     [
         ({"patern": "^a$"}, "JSON Schema has no keyword 'patern'; correct it, or begin it with x-"),
         ({"properties": {"a": {"$defs": {"b": {"enums": []}}}}}, "properties.a.$defs.b: JSON Schema has no keyword"),
-        ({"anyOf": [{}, {"not": {"nullable": True}}]}, "anyOf[1].not: JSON Schema has no keyword 'nullable'"),
+        ({"anyOf": [{}, {"not": {"nullable": True}}]}, "anyOf.1.not: JSON Schema has no keyword 'nullable'"),
         ({"items": {"minimum": 1, "max": 2}}, "items: JSON Schema has no keyword 'max'"),
         ({"properties": []}, 'properties: the value is not of type "object"'),
         ({"type": ["string", "nul"]}, "type: must be one of array, boolean, integer, null, number, object, string, or"),
@@ -60,6 +62,18 @@ def test_a_schema_that_would_not_check_what_it_seems_to_is_refused(schema: dict[
     with pytest.raises(SchemaError) as refused:
         check(schema)
     assert str(refused.value).startswith(said)
+
+
+def test_a_schema_of_long_names_takes_no_more_memory_than_it_has() -> None:
+    wide: dict[str, Any] = {"properties": {"\U0001f600" + "a" * 30_000: {"allOf": [{}] * 8_000 + [{"z": 1}]}}}
+    tracemalloc.start()
+    try:
+        place, keyword = unknown_keyword(wide)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (len(place), keyword) == (200, "z")
+    assert peak < 10_000_000
 
 
 def test_names_values_and_extensions_are_no_keywords() -> None:

@@ -13,6 +13,7 @@ from agentruns.store import MAX_SPEC, MAX_VALUES, Store
 from tests.unit.builders import IMAGE, NAMESPACE, NOW, RUN_UID, a_result
 
 RUN = (NAMESPACE, "run")
+HELD = {"name": "a", "state": "Running", "podUID": "uid-of-pod"}
 
 
 def body(kind: str, name: str, version: int, *, uid: str = "", **fields: Any) -> dict[str, Any]:
@@ -70,7 +71,7 @@ class Seen:
 @pytest.fixture
 def world() -> Seen:
     """A store with a run, a pod of it and a question of it."""
-    return Seen().take(a_run(10), a_pod(10), an_approval(10))
+    return Seen().take(a_run(10, steps=[HELD]), a_pod(10), an_approval(10))
 
 
 def test_what_was_seen_can_be_read(world: Seen) -> None:
@@ -105,7 +106,7 @@ def test_a_deletion_of_the_version_that_is_known_counts_and_an_older_one_does_no
 def test_every_change_tells_its_run(world: Seen) -> None:
     world.store.take("Pod", a_pod(11))
     world.store.take("Approval", an_approval(11))
-    world.store.take("AgentRun", a_run(11))
+    world.store.take("AgentRun", a_run(11, steps=[HELD]))
     world.store.take_result(NAMESPACE, RUN_UID, "uid-of-pod", a_result(1))
     assert world.told == [RUN] * 4
 
@@ -118,7 +119,7 @@ def test_what_belongs_to_no_run_is_told_under_the_uid_it_names(world: Seen) -> N
 def test_a_run_that_is_gone_is_told_and_forgotten(world: Seen) -> None:
     world.store.take("AgentRun", a_run(11), gone=True)
     assert world.store.runs == {}
-    assert world.told == [RUN]
+    assert world.told == [(NAMESPACE, RUN_UID), RUN], "its pods are looked at by themselves from now on"
     world.store.take("AgentRun", a_run(11), gone=True)
     assert world.store.runs == {}
 
@@ -211,7 +212,14 @@ def test_no_result_is_kept_of_what_is_gone(world: Seen) -> None:
     world.store.take_result(NAMESPACE, RUN_UID, "gone", a_result(1))
     assert world.store.results(["gone"]) == {}
     world.store.take_result(NAMESPACE, RUN_UID, "uid-of-pod", a_result(1))
+    world.store.take("Pod", a_pod(10), gone=True)
     world.store.take("AgentRun", a_run(11), gone=True)
+    assert world.store.results(["uid-of-pod"]) == {}
+
+
+def test_a_result_that_comes_after_it_was_recorded_is_not_kept(world: Seen) -> None:
+    world.take(a_run(11, steps=[HELD | {"state": "Succeeded"}]))
+    world.store.take_result(NAMESPACE, RUN_UID, "uid-of-pod", a_result(1))
     assert world.store.results(["uid-of-pod"]) == {}
 
 

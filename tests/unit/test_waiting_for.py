@@ -6,7 +6,7 @@ from agentruns.core.resources import Phase
 from tests.unit.builders import a_run, a_step, a_tool
 from tests.unit.play import Play, play
 
-FULL = Refusal('pods "a" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=9', for_now=True)
+FULL = Refusal('pods "a" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=9', True, "QuotaExceeded")
 
 
 def waits_for(run: Play) -> list[tuple[str, str, str]]:
@@ -41,6 +41,18 @@ def test_a_quota_that_is_full() -> None:
     assert run.status.waiting == "ResourceQuota/compute"
     run.refused.clear()
     assert run.go(10).status.waiting == ""
+
+
+def test_what_a_tool_says_of_a_quota_of_its_own_is_no_quota() -> None:
+    run = play(a_step("a")).starts("a").says("a", error_class="Transient", message=FULL.message).ends("a", 75).go()
+    assert run.status.waiting.startswith("Time/")
+
+
+def test_a_run_that_is_paused_waits_to_be_told_to_go_on() -> None:
+    run = play(a_step("a", approval="Always")).wants(desiredState="Paused")
+    assert waits_for(run) == [("DesiredState", "Running", "")]
+    assert run.condition("AwaitingApproval") == ("False", "NotWaiting")
+    assert run.wants(desiredState="Running").status.waiting.startswith("Approval/")
 
 
 def test_people_come_first_and_only_they_are_awaited_as_approval() -> None:

@@ -26,6 +26,8 @@ _BLANK: Final = frozenset(
     + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))
 )
 """Letters and marks that show nothing, or change how another is shown."""
+_LIKE_BACKSLASH: Final = frozenset("\u2216\u29f5\u29f9\ufe68\uff3c")
+"""What could pass for the beginning of one of our escapes."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ def because(step: Step, attempt: Attempt, seen: Observed) -> str:
         return ""
     try:
         passes = value(tool.approval_unless, {"args": Data(attempt.args)}, seen) is True
-    except ExpressionError as error:
-        return f"the tool asks unless {tool.approval_unless}; that could not be evaluated: {error}"
+    except ExpressionError:
+        return f"the tool asks unless {tool.approval_unless}; that has no value for these arguments"
     return "" if passes else f"the tool asks unless {tool.approval_unless}"
 
 
@@ -69,6 +71,7 @@ def demand(run: AgentRun, step: Step, attempt: Attempt, purpose: str, request: d
         "tool": attempt.revision,
         "input": attempt.input_digest,
         "epoch": attempt.epoch,
+        "askedAnew": attempt.asked_anew,
         "purpose": purpose,
     }
     bound = digest(binding)
@@ -130,7 +133,7 @@ def _common(reader: Reader, step: Step, attempt: Attempt) -> dict[str, Any]:
         "requestedBy": escaped(spec.requested_by),
         "idempotencyKey": escaped(spec.idempotency_key or ""),
         "goal": escaped(spec.goal),
-        "askedBefore": attempt.epoch,
+        "askedBefore": attempt.epoch + attempt.asked_anew,
     }
 
 
@@ -150,9 +153,10 @@ def _shown_tool(tool: ToolSpec) -> dict[str, Any]:
 
 def _command(words: tuple[str, ...]) -> list[str]:
     """A command as it is read best: what has several lines goes on in the next entry, after a visible `\\u000a`."""
-    shown = [_shown(word) for word in words]
-    lines = [line for word in shown for line in word.replace("\\u000a", "\\u000a\n").split("\n")]
-    return lines if len(lines) <= _SHOWN_LINES else shown
+    lines = [line for word in words for line in _shown(word).replace("\\u000a", "\\u000a\n").split("\n")]
+    if len(lines) <= _SHOWN_LINES:
+        return lines
+    return [part for word in words for part in (_shown(word), *([""] if word.endswith("\n") else []))]
 
 
 def _variable(variable: dict[str, Any]) -> str:
@@ -171,8 +175,8 @@ def _summary(step: Step, attempt: Attempt, seen: Observed) -> str:
     data = {"args": Data(attempt.args)}
     try:
         text = expanded(attempt.tool.approval_summary, "approvalSummary", lambda it: _told(value(it, data, seen)))
-    except Problem as problem:
-        return escaped(f"{plain} (its summary could not be made: {problem})")
+    except Problem:  # whose words may be the author's
+        return escaped(f"{plain} (its approvalSummary has no value for these arguments)")
     return escaped(as_text(text))
 
 
@@ -219,7 +223,7 @@ def _shown(text: str) -> str:
 
 
 def _visible(character: str) -> str:
-    if character.isprintable() and character not in _BLANK:
+    if character.isprintable() and character not in _BLANK | _LIKE_BACKSLASH:
         return character
     return character.encode("unicode_escape").decode() if ord(character) > 0xFF else f"\\u{ord(character):04x}"
 

@@ -1,7 +1,7 @@
 """Asking a person: before an effect, and about an effect whose outcome cannot be known."""
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from agentruns.core import outputs
 from agentruns.core.actions import Create, SettleApproval
@@ -9,7 +9,7 @@ from agentruns.core.approvals import Demand, demand, doubt_request, effect_reque
 from agentruns.core.attempts import Ended, Outcome, examined
 from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
-from agentruns.core.observed import PolicyEnforced
+from agentruns.core.observed import GivenOutput, Lost, PolicyEnforced
 from agentruns.core.problems import Problem
 from agentruns.core.resources import Approval, ApprovalState, RecordedDecision, StepState
 from agentruns.core.starting import started
@@ -21,6 +21,7 @@ HINDRANCES: Final = {
 }
 """Why an answer cannot count yet, by the reason that is recorded of its step."""
 _ASKED_ANEW: Final = "; asked anew, since the output given with Happened cannot be used"
+_CAUSE_LENGTH: Final = 512
 _SETTLED_AS: Final = {"Approve": ApprovalState.APPROVED, "Reject": ApprovalState.REJECTED}
 
 
@@ -47,24 +48,23 @@ def doubted(look: Look) -> Moved:
     try:
         attempt = look.attempt()
     except Problem as problem:  # what was sent cannot be shown any more; it is in doubt all the same
-        return Moved(look.recording(reason=problem.reason, message=str(problem)).record)
+        return Moved(look.recording(reason=problem.reason, message=str(problem), approval="").record)
     request = doubt_request(look.reader, look.step, attempt, look.record.message)
     question = demand(look.run, look.step, attempt, "InDoubt", request)
-    answer = _answer(look.recording(approval=question.name), question)
+    reason = "AwaitingDecision" if look.record.reason in HINDRANCES else look.record.reason
+    asks = look.recording(approval=question.name, reason=reason)
+    answer = _answer(asks, question)
     if isinstance(answer, Moved):
         return answer
     closed = isinstance(found, Ended) and found.closed
-    return _resolved(look.recording(approval=question.name, decision=answer), answer, closed=closed)
+    return _resolved(asks.recording(decision=answer), answer, closed=closed)
 
 
 def _resolved(look: Look, answer: RecordedDecision, *, closed: bool) -> Moved:
     """What a person's word makes of a step in doubt; it runs again only once its attempt is closed."""
     match answer.verdict:
-        case "Happened" if wrong := outputs.misfit(look, _output_given(look), "decision.output"):
-            said = f"{look.record.message.partition(_ASKED_ANEW)[0]}{_ASKED_ANEW}: {wrong}"
-            return Moved(look.recording(decision=None, epoch=look.record.epoch + 1, message=said).record)
         case "Happened":
-            return outputs.settled(look, _output_given(look))
+            return _happened(look)
         case "RunAgain" if not closed:
             return Moved(look.recording(decision=None).record, wake_at=look.seen.now + RETRY_POLICY)
         case "RunAgain":
@@ -75,10 +75,16 @@ def _resolved(look: Look, answer: RecordedDecision, *, closed: bool) -> Moved:
             return Moved(look.failed("InDoubt", said))
 
 
-def _output_given(look: Look) -> Any:
-    """The output that a person's Happened comes with."""
-    decision = look.seen.approvals[look.record.approval].spec.decision
-    return decision.output if decision else None
+def _happened(look: Look) -> Moved:
+    """A step that a person says has happened; what it cannot have returned is asked about anew."""
+    approval = look.seen.approvals[look.record.approval]
+    given = look.seen.answer(GivenOutput(approval.metadata.name, approval.metadata.uid))
+    wrong = given.message if isinstance(given, Lost) else outputs.misfit(look, given, "decision.output")
+    if not wrong:
+        return outputs.settled(look, given)
+    cause = look.record.message.partition(_ASKED_ANEW)[0][:_CAUSE_LENGTH]
+    again = look.recording(decision=None, asked_anew=look.record.asked_anew + 1)
+    return Moved(again.recording(message=f"{cause}{_ASKED_ANEW}: {wrong}").record)
 
 
 def _answer(look: Look, question: Demand) -> RecordedDecision | Moved:

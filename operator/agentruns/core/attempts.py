@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import Final, assert_never
 
 from agentruns.core.observed import NoResult, Observed, PodIsGone, PodSeen, ResultOf, ToolResult
+from agentruns.core.problems import printable
 from agentruns.core.resources import Effect, Retry, StepStatus
-from agentruns.core.result_lines import printable
 
 GRACE: Final = timedelta(seconds=5)
 """What a pod gets to end by itself, after its result or after being told to stop."""

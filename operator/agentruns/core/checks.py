@@ -40,7 +40,7 @@ def check_run(run: AgentRun, tools: Mapping[str, ToolSpec], seen: Observed) -> N
     )
     found = [problem for problem in all_answered(partial(_problem_of, check) for check in checks) if problem]
     if found:
-        more = f"; and {len(found) - _LISTED} more problems" if len(found) > _LISTED else ""
+        more = f"; and others in {len(found) - _LISTED} more places" if len(found) > _LISTED else ""
         raise Problem("; ".join(found[:_LISTED]) + more)
 
 
@@ -131,7 +131,7 @@ def _unread(name: str, place: int, spec: RunSpec) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[-_NAMED:]) or 'none'}{', ...' if len(names) > _NAMED else ''}"
+    return f"{'..., ' if len(names) > _NAMED else ''}{', '.join(names[-_NAMED:]) or 'none'}"
 
 
 def _expressions(step: Step) -> Iterator[tuple[str, Expression]]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Any, Final
 
 import cel
@@ -24,6 +25,10 @@ MAX_NESTING: Final = 2
 _CEL_TYPES: Final = {"datetime": "timestamp", "timedelta": "duration", "dict": "map with other keys than strings"}
 _NAMES: Final = 10
 _NAME_LENGTH: Final = 63
+_LOOKED_AT: Final = 100
+"""Names that are looked at for being told: a tool's output may have thousands, and each of a thousand steps ask."""
+_QUOTED: Final = re.compile(r"""["'].*["']""")
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 CHEAP_VALUES: Final = 256
 """Values in the data that the library is handed for one expression: each costs about a microsecond."""
 CHEAP_BYTES: Final = 1_000_000
@@ -77,7 +82,7 @@ def compiled(source: str) -> Expression:
     try:
         program = cel.compile(source)
     except Exception as error:  # the library raises several kinds for one cause: the text is no CEL
-        remedy = "; to compare, write ==" if assigns(source) else ""
+        remedy = "; to compare, write ==" if assigns(source) else "; ask with has(a.b)" if ".?" in source else ""
         raise ExpressionError(f"{_first_line(error)}{remedy}") from error
     names = frozenset(program.variables()) - bound_names(source)
     return Expression(program, names, steps_read(source), deepest, "matches" in program.functions())
@@ -111,8 +116,9 @@ def _outline(value: Any) -> str:
     """What a value is, and the names in it: whoever wrote another one sees which there are."""
     if not isinstance(value, dict):
         return f"which is: {json_type(value)}"
-    names = [name for name in sorted(value) if name.isprintable() and len(name) <= _NAME_LENGTH]
-    return f"which has: {', '.join(names[:_NAMES]) or 'nothing'}{', ...' if len(value) > _NAMES else ''}"
+    plain = (name for name in islice(value, _LOOKED_AT) if len(name) <= _NAME_LENGTH and _PLAIN_NAME.fullmatch(name))
+    names = sorted(islice(plain, _NAMES))
+    return f"which has: {', '.join(names) or 'nothing'}" + (", and more" if len(value) > len(names) else "")
 
 
 def _is_cheap(source: str, environment: Mapping[str, Data]) -> bool:
@@ -132,7 +138,7 @@ def evaluated(source: str, environment: dict[str, Any]) -> Any:
     try:
         found = program.execute(environment)
     except Exception as error:  # whatever the library raises, the expression has no value
-        raise ExpressionError(_explained(error)) from error
+        raise ExpressionError(_explained(error, source)) from error
     _require_json(found)
     return _ordered(found)
 
@@ -142,11 +148,15 @@ def _ordered(found: Any) -> Any:
     return json.loads(json.dumps(found, sort_keys=True)) if isinstance(found, dict | list) else found
 
 
-def _explained(error: Exception) -> str:
-    """The library's error in one line; a missing key is said as such."""
+def _explained(error: Exception, source: str) -> str:
+    """The library's error in one line, without the data that it quotes; a name that the source has is said."""
     if isinstance(error, KeyError):
-        return f"there is no {error.args[0]!r} in what it reads"
-    return _first_line(error)
+        name = str(error.args[0])
+        return f"there is no {name!r} in what it reads" if name in source else "there is no such name in what it reads"
+    said = _first_line(error)
+    if said.startswith("No such overload"):
+        return "no operation of that name for values of these types; convert them, as in double(x), int(x), string(x)"
+    return _QUOTED.sub(lambda quoted: quoted[0] if quoted[0][1:-1] in source else "…", said.partition("{")[0])
 
 
 def _first_line(error: Exception) -> str:

@@ -33,6 +33,7 @@ class Attempt:
     input_text: str
     input_digest: str
     idempotency_key: str
+    asked_anew: int = 0
 
 
 @dataclass(frozen=True)

@@ -24,28 +24,40 @@ _OTHERS: Final = frozenset(
 )
 _KNOWN: Final = _SCHEMA | _LISTS | _MAPS | _OTHERS
 EXTENSION: Final = "x-"
+_SHOWN: Final = 200
+
+
+_Place = tuple["_Place", str] | None
+"""A place by its last part and the place around it: made for every schema, and put into words for one."""
 
 
 def unknown_keyword(schema: Any) -> tuple[str, str]:
     """The place of a schema within this one, and a keyword there that does not exist; two empty texts without one."""
-    pending = [("", schema)]
+    pending: list[tuple[_Place, Any]] = [(None, schema)]
     while pending:
         place, node = pending.pop()
-        if isinstance(node, dict):
-            for word in node:
-                if word not in _KNOWN and not word.startswith(EXTENSION):
-                    return place, word
-            pending += _below(place, node)
+        for word in node if isinstance(node, dict) else ():
+            if word not in _KNOWN and not word.startswith(EXTENSION):
+                return _in_words(place), word[:_SHOWN]
+        pending += _below(place, node)
     return "", ""
 
 
-def _below(place: str, node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _below(place: _Place, node: Any) -> Iterator[tuple[_Place, Any]]:
     """The schemas directly inside a schema, each with its place."""
-    for word, value in node.items():
-        path = f"{place}.{word}" if place else word
+    for word, value in node.items() if isinstance(node, dict) else ():
+        here = (place, word)
         if word in _SCHEMA:
-            yield path, value
+            yield here, value
         elif word in _LISTS and isinstance(value, list):
-            yield from ((f"{path}[{index}]", item) for index, item in enumerate(value))
+            yield from (((here, str(index)), item) for index, item in enumerate(value) if isinstance(item, dict))
         elif word in _MAPS and isinstance(value, dict):
-            yield from ((f"{path}.{name}", item) for name, item in value.items())
+            yield from (((here, name), item) for name, item in value.items() if isinstance(item, dict))
+
+
+def _in_words(place: _Place) -> str:
+    parts = []
+    while place is not None:
+        place, part = place
+        parts.append(part[:_SHOWN])
+    return ".".join(reversed(parts))[:_SHOWN]

@@ -11,7 +11,7 @@ from agentruns.core.naming import (
     SANDBOX_CONTAINER,
 )
 from agentruns.core.observed import ContainerEnd, PodSeen
-from agentruns.core.result_lines import printable
+from agentruns.core.problems import printable
 
 _LOST: Final = "ContainerStatusUnknown"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -159,7 +159,7 @@ def _go_on(run: AgentRun, before: RunStatus, tools: Tools, seen: Observed) -> De
 
 def _deadline_at(run: AgentRun, status: RunStatus, seen: Observed) -> datetime | None:
     left = time_left(run, status, seen.now)
-    return None if left is None or status.active_since is None else seen.now + left
+    return None if left is None or left <= timedelta(0) or status.active_since is None else seen.now + left
 
 
 # ---------------------------------------------------------------------------------------------- its phase
@@ -190,7 +190,8 @@ def _underway(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
         return _in(run, status, Phase.RUNNING, "StepsInFlight", said or "the next step is about to begin", seen)
     first = asked[0]
     doubt = f"is in doubt ({first.message}) and " if first.state is StepState.IN_DOUBT else ""
-    said = f"step {first.name} {doubt}waits for Approval {first.approval}"
+    asks = f"waits for Approval {first.approval}" if first.approval else "cannot be asked about; cancel the run"
+    said = f"step {first.name} {doubt}{asks}"
     if hindrance := HINDRANCES.get(first.reason):
         return _in(run, status, Phase.AWAITING_APPROVAL, first.reason, f"{said}: {hindrance}", seen)
     reason = "StepInDoubt" if doubt else "StepAwaitsApproval"

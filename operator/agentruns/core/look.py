@@ -7,9 +7,9 @@ from typing import Any, Final
 from agentruns.core.actions import Action, Preparation
 from agentruns.core.inputs import Attempt, Reader, arguments, carried, tool_input
 from agentruns.core.observed import Observed, PodSeen
+from agentruns.core.problems import MESSAGE_LENGTH, printable
 from agentruns.core.resources import AgentRun, EffectState, PinnedTool, Step, StepState, StepStatus, ToolSpec
 
-MESSAGE_LENGTH: Final = 1024
 _MAY_BE_DONE: Final = "; the effect may have been done"
 
 
@@ -56,6 +56,7 @@ class Look:
             step=self.step.name,
             number=max(self.record.attempt, 1),
             epoch=self.record.epoch,
+            asked_anew=self.record.asked_anew,
             tool=self.tool,
             revision=self.pinned.revision,
             timeout=self.timeout,
@@ -66,9 +67,9 @@ class Look:
         )
 
     def recording(self, **update: Any) -> "Look":
-        """The same look with something else recorded; a message is cut to what a status carries of it."""
+        """The same look with something else recorded; a message is cut, and made safe to print."""
         if "message" in update:
-            update["message"] = update["message"][:MESSAGE_LENGTH]
+            update["message"] = printable(update["message"])
         return replace(self, record=self.record.model_copy(update=update))
 
     def ended(self, state: StepState, reason: str, message: str = "") -> StepStatus:

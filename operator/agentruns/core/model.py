@@ -95,6 +95,10 @@ Shown = Annotated[str, BeforeValidator(shown_digest)]
 """What an Approval shows, by its digest: thousands of them are kept, and only compared."""
 
 
+Unread = Annotated[None, BeforeValidator(lambda _: None)]
+"""What is published and not kept: it may have a megabyte, and is read when it is needed."""
+
+
 class OwnerReference(Model):
     uid: str
 

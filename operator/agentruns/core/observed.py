@@ -4,16 +4,19 @@ A decision that needs a fact it was not given raises `Unanswered`. The shell fin
 deciding stays free of I/O while a file, a fresh read or a costly evaluation is fetched only when it matters.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from agentruns.core.digests import fingerprint
 from agentruns.core.model import Strict
 from agentruns.core.naming import FINALIZER_RESULT
 from agentruns.core.resources import Approval, OutputRef, PinnedTool, ToolSpec
 
 T = TypeVar("T")
+ASKED_AT_ONCE: Final = 4_000_000
+"""Characters of costly questions that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,11 @@ class Evaluation:
     expression: str
     environment: str
 
+    @property
+    def texts(self) -> tuple[str, str]:
+        """All of the question."""
+        return self.expression, self.environment
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -149,8 +157,27 @@ class Validation:
     schema: str
     value: str
 
+    @property
+    def texts(self) -> tuple[str, str]:
+        """All of the question."""
+        return self.schema, self.value
 
-Question = PodIsGone | ResultOf | StoredOutput | PinnedSpec | PolicyEnforced | Evaluation | Validation
+
+@dataclass(frozen=True)
+class GivenOutput:
+    """Which output was given with the decision on this Approval? Answered by the value, or by Lost: it is no use."""
+
+    approval: str
+    uid: str
+
+
+Costly = Evaluation | Validation
+Question = PodIsGone | ResultOf | StoredOutput | PinnedSpec | PolicyEnforced | GivenOutput | Costly
+
+
+def key_of(question: Question) -> Hashable:
+    """What an answer is kept under: of a costly question its digest, since its text may have a megabyte."""
+    return fingerprint(*question.texts) if isinstance(question, Costly) else question
 
 
 class Unanswered(Exception):  # noqa: N818 - it is no error: it is how a decision asks
@@ -163,12 +190,15 @@ class Unanswered(Exception):  # noqa: N818 - it is no error: it is how a decisio
 
 def all_answered(computations: Iterable[Callable[[], T]]) -> list[T]:
     """The values of all computations; what any of them has to ask is asked at once, and not one after the other."""
-    found, asked = list[T](), list[Question]()
+    found, asked, size = list[T](), list[Question](), 0
     for computation in computations:
         try:
             found.append(computation())
         except Unanswered as unanswered:
             asked += unanswered.questions
+            size += sum(len(text) for it in unanswered.questions if isinstance(it, Costly) for text in it.texts)
+        if size > ASKED_AT_ONCE:
+            break  # the rest is asked when these are answered
     if asked:
         raise Unanswered(*dict.fromkeys(asked))
     return found
@@ -217,10 +247,12 @@ class Observed:
     """What the API server refused to create in this pass, by name."""
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
     pod_retention: timedelta = timedelta(hours=1)
-    answers: Mapping[Question, Any] = field(default_factory=dict)
+    answers: Mapping[Hashable, Any] = field(default_factory=dict)
+    """By the key of their question."""
 
     def answer(self, question: Question) -> Any:
         """The answer to a question; raises Unanswered where it was not given yet."""
-        if question not in self.answers:
+        key = key_of(question)
+        if key not in self.answers:
             raise Unanswered(question)
-        return self.answers[question]
+        return self.answers[key]

@@ -11,6 +11,7 @@ from agentruns.core.lexing import ExpressionError
 from agentruns.core.look import Look, Moved
 from agentruns.core.naming import LABEL_MANAGED_BY, LABEL_RUN_UID, LABEL_STEP, MANAGER, OUTPUT_KEY, output_name
 from agentruns.core.observed import Observed
+from agentruns.core.problems import Problem
 from agentruns.core.resources import Effect, EffectState, OutputRef, StepState, Verification, owner
 
 INLINE: Final = 4096
@@ -23,6 +24,13 @@ INLINE_IN_ALL: Final = 131_072
 
 def settled(look: Look, output: Any) -> Moved:
     """The step with this output: failed if it breaks the schema or a `verify` rule, succeeded otherwise."""
+    try:
+        return _judged(look, output)
+    except Problem as problem:  # here it is known what the step may have done
+        return Moved(look.failed(problem.reason, str(problem)))
+
+
+def _judged(look: Look, output: Any) -> Moved:
     if wrong := misfit(look, output, "the result"):
         return Moved(look.failed("InvalidResult", wrong))
     if look.step.verify:

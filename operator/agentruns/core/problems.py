@@ -21,6 +21,14 @@ def json_type(value: Any) -> str:
     return next((name for kind, name in _JSON_TYPES if isinstance(value, kind)), "null")
 
 
+MESSAGE_LENGTH: Final = 1024
+
+
+def printable(text: str, length: int = MESSAGE_LENGTH) -> str:
+    """Somebody's words, short, in one line, without characters that do something to a terminal."""
+    return "".join(it if it.isprintable() else " " for it in text[:length])
+
+
 @contextmanager
 def within(field: str) -> Iterator[None]:
     """Has every Problem of what is done inside say which field it is about."""

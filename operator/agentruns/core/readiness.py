@@ -7,8 +7,7 @@ from datetime import datetime
 
 from agentruns.core.checks import check_tool
 from agentruns.core.conditions import Fact, stated
-from agentruns.core.look import MESSAGE_LENGTH
-from agentruns.core.problems import Problem
+from agentruns.core.problems import Problem, printable
 from agentruns.core.resources import Tool, ToolStatus
 
 
@@ -18,7 +17,7 @@ def tool_status(tool: Tool, now: datetime) -> ToolStatus:
     try:
         check_tool(tool.spec)
     except Problem as problem:
-        fact = Fact("Ready", "False", "InvalidSpec", str(problem)[:MESSAGE_LENGTH])
+        fact = Fact("Ready", "False", "InvalidSpec", printable(str(problem)))
     generation = tool.metadata.generation
     conditions = stated([fact], tool.status.conditions, generation, now)
     return ToolStatus(observed_generation=generation, approval=tool.spec.asks, conditions=conditions)

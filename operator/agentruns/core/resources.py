@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from agentruns.core.model import Condition, Duration, Metadata, Model, Shown, Status, Timestamp
+from agentruns.core.model import Condition, Duration, Metadata, Model, Shown, Status, Timestamp, Unread
 from agentruns.core.naming import API_VERSION
 
 FORMAT_VERSION: Final = 1
@@ -121,6 +121,7 @@ class StepStatus(Model):
     message: str = ""
     attempt: int = 0
     epoch: int = 0
+    asked_anew: int = Field(0, exclude_if=lambda count: count == 0)
     idempotency_key: str = ""
     input_digest: str = ""
     pod: str = ""
@@ -266,7 +267,7 @@ class Decision(Model):
     by: str = ""
     digest: str | None = None
     reason: str = ""
-    output: Any = None
+    output: Unread = None
 
 
 class RunRef(Model):

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from agentruns.core.digests import MAX_DEPTH, NotCanonicalError, compact, depth, values_in
 from agentruns.core.observed import NoResult, ToolResult
+from agentruns.core.problems import printable
 
 PREFIX: Final = b"agentrun-result/"
 MAX_LINE: Final = 17_408
@@ -22,7 +23,6 @@ LONGEST_WAIT: Final = 86_400
 """Seconds that a tool may ask to be waited for before its next attempt."""
 _MAX_CHUNKS: Final = 256
 _CLASSES: Final = frozenset({"Transient", "Permanent", "Unknown"})
-_MESSAGE_LENGTH: Final = 1024
 
 
 class ResultReader:
@@ -136,11 +136,6 @@ def _seconds(wish: Any) -> float | None:
     if isinstance(wish, bool) or not isinstance(wish, int | float) or wish < 0:
         return None
     return float(min(wish, LONGEST_WAIT))
-
-
-def printable(text: str) -> str:
-    """A pod's words, short, in one line, without characters that do something to a terminal."""
-    return "".join(it if it.isprintable() else " " for it in text[:_MESSAGE_LENGTH])
 
 
 def _number(text: str) -> float | int:

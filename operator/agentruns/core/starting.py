@@ -11,7 +11,7 @@ from agentruns.core.look import Look, Moved
 from agentruns.core.network import policies_for
 from agentruns.core.observed import PodSeen, Refusal
 from agentruns.core.pods import attempt_pod_name, sandbox_pod
-from agentruns.core.resources import EffectState, StepState, StepStatus
+from agentruns.core.resources import Effect, EffectState, StepState, StepStatus
 
 RETRY_REFUSED: Final = timedelta(seconds=10)
 
@@ -76,7 +76,8 @@ def _cleared(look: Look, attempt: Attempt, pod: PodSeen) -> Moved:
     if pod.gated:
         return Moved(look.record, preparations=(DeletePod(pod.name, pod.uid, pod.resource_version),))
     message = f"pod {pod.name} was started by somebody else; what it did is not known"
-    doubt = {"state": StepState.IN_DOUBT, "effect_state": EffectState.MAY_BE_DONE, "reason": "ForeignPod"}
+    effect_state = EffectState.NONE if look.tool.effect is Effect.READ_ONLY else EffectState.MAY_BE_DONE
+    doubt = {"state": StepState.IN_DOUBT, "effect_state": effect_state, "reason": "ForeignPod"}
     held = {"attempt": attempt.number, "pod": pod.name, "pod_uid": pod.uid, "approval": ""}
     return Moved(look.recording(**doubt, **held, message=message).record)
 
@@ -90,7 +91,6 @@ def _refused(look: Look, refusal: Refusal) -> Moved:
         state=StepState.WAITING,
         reason=refusal.reason,
         message=refusal.message,
-        attempt=max(look.record.attempt, 1) - 1,
         next_attempt_at=again,
     )
     return Moved(waiting.record, wake_at=again)

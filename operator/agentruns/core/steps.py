@@ -16,11 +16,13 @@ NOT_RETRIED: Final = "NotRetried"
 
 
 def advance(look: Look) -> Moved:
-    """One move of a step whose needs are met; what cannot work ends it, naming the field."""
+    """One move of a step whose needs are met; what cannot work ends it, and a doubt is asked about at once."""
     try:
-        return _advance(look)
+        moved = _advance(look)
     except Problem as problem:
         return Moved(look.failed(problem.reason, str(problem)))
+    new_doubt = moved.record.state is StepState.IN_DOUBT is not look.record.state
+    return doubted(replace(look, record=moved.record)) if new_doubt else moved
 
 
 def _advance(look: Look) -> Moved:
@@ -30,9 +32,7 @@ def _advance(look: Look) -> Moved:
         case StepState.AWAITING_APPROVAL:
             return asked(look, look.attempt())
         case StepState.PREPARED | StepState.RUNNING:
-            moved = watched(look)
-            in_doubt = moved.record.state is StepState.IN_DOUBT
-            return doubted(replace(look, record=moved.record)) if in_doubt else moved
+            return watched(look)
         case StepState.WAITING:
             return waited(look)
         case StepState.IN_DOUBT:
@@ -60,7 +60,8 @@ def wind_down(look: Look, *, stop: bool) -> Moved:
     moved = (stopped(look) if stop else watched(look)) if in_flight else Moved(look.record)
     if moved.record.state in IN_FLIGHT_STATES | FINAL_STATES | {StepState.IN_DOUBT}:
         return moved
-    if moved.record.effect_state is EffectState.MAY_BE_DONE:
-        said = f"it was not tried again, and may have been done: {moved.record.message}"
-        return Moved(look.ended(StepState.CANCELLED, NOT_RETRIED, said))
-    return Moved(look.ended(StepState.CANCELLED, "RunEnded", moved.record.message))
+    left = replace(look, record=moved.record)
+    if left.record.effect_state is EffectState.MAY_BE_DONE:
+        said = f"it was not tried again, and may have been done: {left.record.message}"
+        return Moved(left.ended(StepState.CANCELLED, NOT_RETRIED, said))
+    return Moved(left.ended(StepState.CANCELLED, "RunEnded", left.record.message))

@@ -8,6 +8,7 @@ from agentruns.core.attempts import NOT_STARTED
 from agentruns.core.conditions import conditions
 from agentruns.core.limits import active_time
 from agentruns.core.model import whole_seconds
+from agentruns.core.problems import printable
 from agentruns.core.resources import (
     FINAL_PHASES,
     IN_FLIGHT_STATES,
@@ -20,7 +21,7 @@ from agentruns.core.resources import (
     WaitingFor,
 )
 
-MESSAGE_LENGTH: Final = 2048
+_RUN_MESSAGE_LENGTH: Final = 2048
 _ACTIVE: Final = frozenset({Phase.PENDING, Phase.RUNNING})
 _ASKED: Final = frozenset({StepState.AWAITING_APPROVAL, StepState.IN_DOUBT})
 _DONE: Final = frozenset({StepState.SUCCEEDED, StepState.SKIPPED})
@@ -35,7 +36,7 @@ def summarised(run: AgentRun, status: RunStatus, now: datetime) -> RunStatus:
     done = sum(it.state in _DONE or (it.state is StepState.FAILED and it.name in forgiven) for it in status.steps)
     update = {
         "observed_generation": run.metadata.generation,
-        "message": status.message[:MESSAGE_LENGTH],
+        "message": printable(status.message, _RUN_MESSAGE_LENGTH),
         "progress": f"{done}/{len(run.spec.steps)}",
         "waiting_for": waiting_for,
         "waiting": _in_few_words(waiting_for),
@@ -85,7 +86,7 @@ def _obstacle(record: StepStatus) -> WaitingFor | None:
         return WaitingFor(kind="Pod", name=record.pod, step=record.name)
     if record.state is not StepState.WAITING or record.next_attempt_at is None:
         return None
-    if full := _QUOTA.search(record.message):
+    if record.reason == "QuotaExceeded" and (full := _QUOTA.search(record.message)):
         return WaitingFor(kind="ResourceQuota", name=full[1], step=record.name)
     return WaitingFor(kind="Time", name=whole_seconds(record.next_attempt_at), step=record.name)
 

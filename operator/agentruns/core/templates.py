@@ -10,8 +10,8 @@ from agentruns.core.expressions import Expression, compiled
 from agentruns.core.lexing import ExpressionError, tokens
 from agentruns.core.problems import within
 
-MAX_TEXT: Final = 65_536
-"""Characters of one string with its expressions replaced."""
+MAX_SIZE: Final = 65_536
+"""Characters and values of one field with its expressions replaced: a few bytes can name much, and name it often."""
 
 
 @dataclass(frozen=True)
@@ -72,26 +72,54 @@ def strings_in(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 def expanded(value: Any, path: str, evaluate: Callable[[str], Any]) -> Any:
     """The value with its templates replaced; one that is a single expression keeps its value's type. Or a Problem."""
-    if isinstance(value, dict):
-        return {key: expanded(item, f"{path}.{key}", evaluate) for key, item in value.items()}
-    if isinstance(value, list):
-        return [expanded(item, f"{path}[{index}]", evaluate) for index, item in enumerate(value)]
-    if not isinstance(value, str):
+    return _Filling(evaluate).filled(value, path)
+
+
+class _Filling:
+    """Templates being replaced, and how much has come of them so far."""
+
+    def __init__(self, evaluate: Callable[[str], Any]) -> None:
+        self._evaluate, self._size = evaluate, 0
+
+    def filled(self, value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            return {key: self.filled(item, f"{path}.{key}") for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.filled(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        with within(path):
+            return self._text(parts(value))
+
+    def _text(self, pieces: tuple[Part, ...]) -> Any:
+        if len(pieces) == 1 and pieces[0].is_expression:
+            return self._counted(self._evaluate(pieces[0].text))
+        return "".join(
+            self._counted(as_text(self._evaluate(piece.text)) if piece.is_expression else piece.text)
+            for piece in pieces
+        )
+
+    def _counted(self, value: Any) -> Any:
+        self._size += size(value, MAX_SIZE)
+        if self._size > MAX_SIZE:
+            raise ExpressionError(f"with this, more than {MAX_SIZE} characters and values come together; pass less")
         return value
-    with within(path):
-        return _filled(parts(value), evaluate)
 
 
-def _filled(pieces: tuple[Part, ...], evaluate: Callable[[str], Any]) -> Any:
-    if len(pieces) == 1 and pieces[0].is_expression:
-        return evaluate(pieces[0].text)
-    filled, length = [], 0
-    for piece in pieces:
-        filled.append(as_text(evaluate(piece.text)) if piece.is_expression else piece.text)
-        length += len(filled[-1])
-        if length > MAX_TEXT:
-            raise ExpressionError(f"becomes longer than {MAX_TEXT} characters; pass less")
-    return "".join(filled)
+def size(value: Any, enough: int) -> int:
+    """How many characters and values a JSON value has; counting stops at what is enough."""
+    found, pending = 0, [value]
+    while pending and found <= enough:
+        item = pending.pop()
+        found += 1
+        if isinstance(item, str):
+            found += len(item)
+        elif isinstance(item, dict):
+            found += sum(map(len, item))
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+    return found
 
 
 def as_text(value: Any) -> str:

@@ -64,7 +64,16 @@ def stopped(look: Look) -> Moved:
     pod = look.pod
     if pod is None:
         return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
-    return Moved(look.record, actions=(end_of(pod),), wake_at=look.seen.now + PATIENCE)
+    return _given_up(look, pod) or Moved(look.record, actions=(end_of(pod),), wake_at=look.seen.now + PATIENCE)
+
+
+def _given_up(look: Look, pod: PodSeen) -> Moved | None:
+    """What follows from a pod that is past its hard end and says nothing; None where it may or must be waited for."""
+    must_ask = follows(look.tool.effect, Outcome.UNKNOWN) is Next.ASK
+    if pod.started_at is None or look.seen.now < pod.started_at + look.timeout + HARD_END or not must_ask:
+        return None
+    message = f"pod {pod.name} did not answer to being stopped; its node {pod.node} may be lost"
+    return _after(look, Ended(Outcome.UNKNOWN, False, "NodeLost", message), Next.ASK)
 
 
 def end_of(pod: PodSeen) -> StopPod | DeletePod:
@@ -86,9 +95,8 @@ def _underway(look: Look, found: Underway) -> Moved:
 def _running(look: Look, pod: PodSeen, started_at: datetime) -> Moved:
     """A pod that runs: recorded as such if it takes a while, stopped at its timeout."""
     now, deadline = look.seen.now, started_at + look.timeout
-    if now >= deadline + HARD_END and follows(look.tool.effect, Outcome.UNKNOWN) is Next.ASK:
-        message = f"pod {pod.name} did not answer to being stopped; its node {pod.node} may be lost"
-        return _after(look, Ended(Outcome.UNKNOWN, False, "NodeLost", message), Next.ASK)
+    if given_up := _given_up(look, pod):
+        return given_up
     if now >= deadline:
         return Moved(_as_running(look, pod), actions=(StopPod(pod.name, pod.uid),), wake_at=now + PATIENCE)
     if now < started_at + QUIET_START:
