@@ -112,6 +112,10 @@ def test_a_run_that_can_never_work_says_why(run: AgentRun, said: str) -> None:
         ({"approval": "Unless", "approvalUnless": "1 +"}, "tool a: approvalUnless: 1:4"),
         ({"approvalSummary": "${result}"}, "tool a: approvalSummary: unknown name 'result'; known here: args"),
         ({"approvalSummary": "${1 +}"}, "tool a: approvalSummary: 1:4"),
+        (
+            {"retry": {"initialBackoff": "2m", "maxBackoff": "1s"}},
+            "tool a: retry.initialBackoff: is longer than maxBackoff",
+        ),
         ({"settle": {"tool": "b", "happened": "run"}}, "tool a: settle.happened: unknown name 'run'"),
     ],
 )

@@ -1,11 +1,15 @@
 """The network policies of sandboxes: nothing in, nothing out, but what a tool opens."""
 
 import json
+import re
+from typing import Any
 
 import pytest
+from agentruns.core.checks import check_tool
 from agentruns.core.network import policies_for
 from agentruns.core.observed import SandboxSettings
 from agentruns.core.pods import sandbox_pod
+from agentruns.core.problems import Problem
 from agentruns.core.resources import ToolSpec
 from kubernetes.client import V1NetworkPolicy
 
@@ -16,6 +20,27 @@ RULES = [
     {"to": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "orders"}}}], "ports": [{"port": 443}]},
     {"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
 ]
+
+
+@pytest.mark.parametrize(
+    ("peer", "said"),
+    [
+        ({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}, ""),
+        ({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/16"]}}, "11.0.0.0/16 does not lie inside 10.0.0.0/8"),
+        ({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8"]}}, "10.0.0.0/8 does not lie inside 10.0.0.0/8"),
+        ({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["2001:db8::/64"]}}, "2001:db8::/64 does not lie inside"),
+        ({"podSelector": {"matchLabels": {"app.example/name": "a"}}, "namespaceSelector": {}}, ""),
+        ({"podSelector": {"matchLabels": {"bad key!": "a"}}}, "podSelector: 'bad key!' is no key of a label"),
+        ({"namespaceSelector": {"matchExpressions": [{"key": "-a", "operator": "Exists"}]}}, "namespaceSelector: '-a'"),
+    ],
+)
+def test_a_rule_that_no_policy_could_have_is_said_before_anybody_is_asked(peer: dict[str, Any], said: str) -> None:
+    tool = a_tool(egress=[{"to": [{"podSelector": {}}]}, {"to": [peer]}])
+    if not said:
+        check_tool(tool)
+        return
+    with pytest.raises(Problem, match=rf"^egress\[1\]: to\[0\]: .*{re.escape(said)}"):
+        check_tool(tool)
 
 
 def test_without_egress_everything_is_denied() -> None:

@@ -9,6 +9,7 @@ from agentruns.core.digests import compact, require_flat
 from agentruns.core.expressions import Expression, compiled
 from agentruns.core.inputs import MAX_INPUT, Reader, arguments
 from agentruns.core.model import in_seconds
+from agentruns.core.network import check_egress
 from agentruns.core.observed import Observed, all_answered
 from agentruns.core.problems import Problem, within
 from agentruns.core.resources import AgentRun, OversizedToolSpec, RunSpec, Step, ToolSpec
@@ -60,6 +61,11 @@ def check_tool(tool: ToolSpec) -> None:
     for field, schema in (("inputSchema", tool.input_schema), ("outputSchema", tool.output_schema)):
         with within(field):
             schemas.check(schema)
+    if tool.retry.initial_backoff > tool.retry.max_backoff:
+        raise Problem("retry.initialBackoff: is longer than maxBackoff; lower it, or raise that")
+    for place, rule in enumerate(tool.egress):
+        with within(f"egress[{place}]"):
+            check_egress(rule)
     if tool.approval_unless:
         _check_source("approvalUnless", tool.approval_unless, "args")
     if tool.settle:

@@ -1,6 +1,8 @@
 """The NetworkPolicies of a namespace's sandboxes: nothing in, nothing out, but what a tool's `egress` opens."""
 
-from typing import Any
+import re
+from ipaddress import ip_network
+from typing import Any, Final
 
 from agentruns.core.naming import (
     DENY_ALL_POLICY,
@@ -11,7 +13,35 @@ from agentruns.core.naming import (
     egress_name,
     revision_label,
 )
+from agentruns.core.problems import Problem, within
 from agentruns.core.resources import ToolSpec
+
+_LABEL_KEY: Final = re.compile(
+    r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", re.ASCII
+)
+
+
+def check_egress(rule: dict[str, Any]) -> None:
+    """Raises Problem where the API server would refuse the NetworkPolicy although it took the Tool."""
+    for place, peer in enumerate(rule.get("to") or []):
+        with within(f"to[{place}]"):
+            _check_block(peer.get("ipBlock") or {})
+            for selector in ("podSelector", "namespaceSelector"):
+                _check_selector(selector, peer.get(selector) or {})
+
+
+def _check_block(block: dict[str, Any]) -> None:
+    for left_out in block.get("except") or []:
+        whole, part = ip_network(block["cidr"], strict=False), ip_network(left_out, strict=False)
+        if whole.version != part.version or part == whole or not part.subnet_of(whole):  # type: ignore[arg-type]
+            raise Problem(f"ipBlock.except: {left_out} does not lie inside {block['cidr']}; correct it")
+
+
+def _check_selector(name: str, selector: dict[str, Any]) -> None:
+    keys = [*(selector.get("matchLabels") or {}), *(it["key"] for it in selector.get("matchExpressions") or [])]
+    for key in keys:
+        if not _LABEL_KEY.fullmatch(key):
+            raise Problem(f"{name}: {key!r} is no key of a label; correct it")
 
 
 def policies_for(namespace: str, tool: ToolSpec, revision: str) -> list[dict[str, Any]]:
