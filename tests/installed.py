@@ -17,6 +17,13 @@ def pod_names() -> list[str]:
     return kubectl("get", "pods", IN_SYSTEM, selector, "--output=jsonpath={.items[*].metadata.name}").split()
 
 
+def restarts() -> tuple[str, str]:
+    """Which pod the operator runs in, and how often its container has been started again."""
+    [name] = pod_names()
+    path = "--output=jsonpath={.status.containerStatuses[0].restartCount}"
+    return name, kubectl("get", "pod", name, IN_SYSTEM, path)
+
+
 def metrics() -> str:
     """What Prometheus would read."""
     [name] = pod_names()

@@ -13,6 +13,7 @@ from statistics import median
 
 import pytest
 
+from tests import installed
 from tests.accounts import Body
 from tests.commands import kubectl
 from tests.space import ECHO, FINAL, Space, step
@@ -37,6 +38,8 @@ class Hostile:
 
 
 LOOP = "run.input.list.all(x, run.input.list.all(y, x + y >= 0))"
+LONG = "\N{GRINNING FACE}" + "a" * 30_000
+OFTEN = {"x": ["${run.input.b}"] * 3900}
 BACKTRACKS = {"type": "object", "properties": {"text": {"type": "string", "pattern": "^(a+)+$"}}}
 
 HOSTILE = {
@@ -44,6 +47,8 @@ HOSTILE = {
     "pattern": Hostile("text: ", tool={"inputSchema": BACKTRACKS}, step={"args": {"text": "a" * 30_000 + "!"}}),
     "url": Hostile("inputSchema: ", tool={"inputSchema": {"$ref": "https://registry.example/schema.json"}}),
     "file": Hostile("outputSchema: ", tool={"outputSchema": {"$ref": "file:///etc/passwd"}}),
+    "wide": Hostile("inputSchema: ", tool={"inputSchema": {"properties": {LONG: {"allOf": [0] * 11_700}}}}),
+    "often": Hostile("characters and values come together", step={"args": OFTEN}, spec={"input": {"b": "é" * 32_700}}),
     "deep": Hostile("input: is nested more than 64 levels deep", spec={"input": {"deep": "HERE"}}),
 }
 
@@ -108,6 +113,7 @@ def neighbour(space: Space, kind: str) -> Iterator[list[str]]:
 def test_the_author_gets_an_error_and_others_go_on(space: Space, shared_space: Space, kind: str) -> None:
     space.tool("echo", ECHO)
     shared_space.tool(kind, ECHO, **HOSTILE[kind].tool)
+    restarts = installed.restarts()
     took(space, "first")
     quiet = took(space, "quiet")
     with neighbour(shared_space, kind) as runs:
@@ -117,4 +123,5 @@ def test_the_author_gets_an_error_and_others_go_on(space: Space, shared_space: S
         said = ended(shared_space, run)
         assert said.startswith("InvalidSpec: ")
         assert HOSTILE[kind].says in said
+    assert installed.restarts() == restarts
     assert busy.answer - quiet.answer < ADDED + max(0, busy.creation - quiet.creation), (quiet, busy)
