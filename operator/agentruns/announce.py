@@ -48,7 +48,9 @@ def _step_told(before: StepStatus, after: StepStatus) -> Told | None:
     round_ = f" of round {after.epoch + 1}" if after.epoch else ""
     attempt = f" (attempt {after.attempt}{round_})" if after.attempt else ""
     warning = after.state in _WARNINGS
-    words = f"step {after.name}{attempt} is {after.state.value}: {after.reason}{_WHY if warning else ''}"
+    reason = f": {after.reason}" if after.reason != after.state.value else ""
+    where = f", in pod {after.pod}" if after.state is StepState.PREPARED else ""
+    words = f"step {after.name}{attempt} is {after.state.value}{reason}{where}{_WHY if warning else ''}"
     return Told(f"Step{after.state.value}", words, warning, after.name, after.attempt)
 
 

@@ -25,12 +25,13 @@ CONNECTIONS: Final = 16
 """Connections for requests, each of which is answered in milliseconds."""
 PAGE: Final = 250
 """Objects of one answer to a listing."""
+_USER_AGENT: Final = "agentruns-operator"
+"""What the audit log and managedFields call this operator."""
 _JSON: Final = "application/json"
 _JSON_PATCH: Final = "application/json-patch+json"
 _NOT_ABOUT_THE_OBJECT: Final = (
     "cannot create resource",
     'serviceaccount "default" not found',
-    "being terminated",
     "status unknown for quota",
 )
 
@@ -48,8 +49,13 @@ class ApiError(Exception):
 
     @property
     def is_not_about_the_object(self) -> bool:
-        """Whether a refusal is about our rights, or about a namespace that is just being made or ended."""
+        """Whether a refusal is about our rights, or about a namespace that is just being made."""
         return self.status == 403 and any(it in self.message for it in _NOT_ABOUT_THE_OBJECT)
+
+    @property
+    def is_of_a_namespace_that_ends(self) -> bool:
+        """Whether a creation was refused since its namespace is being deleted."""
+        return self.status == 403 and "because it is being terminated" in self.message
 
 
 @dataclass(frozen=True)
@@ -190,7 +196,7 @@ class Cluster:
         content_type: str = _JSON,
         timeout: float | None,
     ) -> Any:
-        headers = {"Accept": _JSON, "Content-Type": content_type}
+        headers = {"Accept": _JSON, "Content-Type": content_type, "User-Agent": _USER_AGENT}
         url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
         api = self._api if timeout else self._streams
         limits = aiohttp.ClientTimeout(total=timeout, connect=10)

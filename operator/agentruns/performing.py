@@ -71,6 +71,8 @@ class Performer:
                 return await self._adopt(manifest)
             if error.status == 403 and "exceeded quota" in error.message:
                 return Refusal(error.message, for_now=True, reason="QuotaExceeded")
+            if error.is_of_a_namespace_that_ends:
+                return Refusal(error.message, for_now=True)
             if error.is_not_about_the_object:
                 raise
             if error.status in (403, 413, 422) and manifest["kind"] in _AUTHORED:

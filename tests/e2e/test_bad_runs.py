@@ -49,7 +49,7 @@ CASES = {
     "broken-schema": Case("tool broken: inputSchema: ", [step("first", "broken")]),
     "when-no-truth": Case("when: must be true or false", one(when="run.name")),
     "big-args": Case(
-        "bytes of input; at most 65536 fit",
+        "more than 65536 characters and values come together",
         one(args={"a": "${run.input.text}", "b": "${run.input.text}"}),
         {"input": {"text": "x" * 40_000}},
     ),

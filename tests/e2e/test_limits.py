@@ -134,3 +134,11 @@ def test_a_namespace_goes_though_a_step_in_it_is_in_doubt(space: Space) -> None:
     space.start("doubtful", step("first", "doubtful"))
     assert space.question("doubtful")["spec"]["purpose"] == "InDoubt"
     kubectl("delete", "namespace", space.name, "--timeout=60s")
+
+
+def test_a_namespace_goes_though_a_call_in_it_is_in_flight(space: Space) -> None:
+    """It is stopped, which leaves a doubt, and nobody can be asked where nothing can be made any more."""
+    space.tool("slow", "import time; time.sleep(300)", effect="NonIdempotent", approval="Never")
+    space.start("slow", step("first", "slow"))
+    until(lambda: [it["state"] for it in space.status("slow").get("steps", [])] == ["Running"], "the call is in flight")
+    kubectl("delete", "namespace", space.name, "--timeout=60s")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from tests.space import ECHO, Space, step
+from tests.waiting import until
 
 
 def test_a_tool_may_come_after_its_run(space: Space) -> None:
     space.start("early", step("first", "late"))
-    status = space.reached("early", "Pending")
+    status = until(lambda: it if (it := space.status("early")).get("reason") else None, "the run was looked at")
     assert (status["reason"], "late" in status["message"]) == ("WaitingForTool", True)
     space.tool("late", ECHO)
     assert space.ended("early")["phase"] == "Succeeded"

@@ -16,5 +16,5 @@ def test_runs_go_on_in_watched_namespaces_and_nowhere_else(shop: Shop, space: Sp
         space.decided("asks", "Approve")
         assert space.ended("asks")["phase"] == "Succeeded"
         assert installed.metric("agentruns_policy_enforced") == 1
-        assert shared_space.status("elsewhere") == {}
+        assert shared_space.status("elsewhere") == {"observedGeneration": 0, "phase": "Pending"}
     assert shared_space.ended("elsewhere")["phase"] == "Succeeded"

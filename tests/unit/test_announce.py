@@ -64,14 +64,16 @@ def test_a_step_without_an_attempt_is_told_without_one() -> None:
 
 def test_another_attempt_is_told_though_the_state_is_the_same() -> None:
     before = a_status("Running", "r", a={"state": "Prepared", "attempt": 1})
-    after = a_status("Running", "r", a={"state": "Prepared", "attempt": 2, "reason": "Prepared"})
-    assert [it.message for it in transitions(before, after)] == ["step a (attempt 2) is Prepared: Prepared"]
+    after = a_status("Running", "r", a={"state": "Prepared", "attempt": 2, "reason": "Prepared", "pod": "p"})
+    assert [it.message for it in transitions(before, after)] == ["step a (attempt 2) is Prepared, in pod p"]
 
 
 def test_an_attempt_after_a_persons_word_is_told_apart_from_the_first() -> None:
-    after = a_status("Running", "r", a={"state": "Prepared", "attempt": 1, "epoch": 1, "reason": "Prepared"})
+    after = a_status(
+        "Running", "r", a={"state": "Prepared", "attempt": 1, "epoch": 1, "reason": "Prepared", "pod": "p"}
+    )
     [told, _] = transitions(RunStatus(), after)
-    assert told.message == "step a (attempt 1 of round 2) is Prepared: Prepared"
+    assert told.message == "step a (attempt 1 of round 2) is Prepared, in pod p"
 
 
 def test_a_doubt_that_is_asked_about_anew_is_told_anew() -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from agentruns.core.actions import SettleApproval, Ungate
-from agentruns.core.observed import PolicyEnforced, Refusal
+from agentruns.core.actions import ReleasePod, SettleApproval, Ungate
+from agentruns.core.observed import PodIsGone, PolicyEnforced, Refusal
 from agentruns.core.resources import Approval, Phase
 
 from tests.unit.builders import NAMESPACE, NOW, a_run, a_step, a_tool, later
@@ -40,7 +40,7 @@ def test_a_run_waits_for_a_person_without_a_pod() -> None:
     assert (run.status.phase, run.status.reason) == (Phase.AWAITING_APPROVAL, "StepAwaitsApproval")
     assert run.status.message == f"step refund waits for Approval {approval.metadata.name}"
     assert run.status.waiting == f"Approval/{approval.metadata.name}"
-    assert [it.model_dump() for it in run.status.waiting_for] == [
+    assert [it.model_dump(exclude_none=True) for it in run.status.waiting_for] == [
         {"kind": "Approval", "name": approval.metadata.name, "step": "refund"}
     ]
     assert run.decision.wake_at is None
@@ -249,6 +249,17 @@ def test_a_doubt_about_a_pod_that_somebody_else_started_is_asked_about_at_once()
     run.go(10)
     assert (run.step("pay").reason, run.step("pay").effect_state) == ("ForeignPod", "MayBeDone")
     assert [it.waiting for it in run.recorded] == [f"Approval/{run.step('pay').approval}"] * len(run.recorded)
+
+
+def test_a_doubt_in_a_namespace_that_ends_is_recorded_though_nobody_can_be_asked() -> None:
+    run = play(a_step("pay"), tools={"pay": a_tool(effect="NonIdempotent", approval="Never")}).starts("pay")
+    run.refused["Approval"] = Refusal("because it is being terminated", for_now=True)
+    [pod] = run.pods.values()
+    run.pods[pod.uid] = replace(pod, deleting=True)
+    run.answers[PodIsGone(pod.name, pod.uid)] = True
+    run.ends("pay", 137).go()
+    assert (run.states(), run.status.reason, run.step("pay").approval) == ({"pay": "InDoubt"}, "CreationRefused", "")
+    assert [it.uid for it in run.actions(ReleasePod)] == [pod.uid]
 
 
 def test_a_doubt_keeps_its_cause_while_no_answer_counts() -> None:

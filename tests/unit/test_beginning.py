@@ -19,7 +19,7 @@ def test_a_tool_that_is_not_there_yet_is_waited_for_two_minutes() -> None:
     run.go(100)
     assert (run.status.phase, run.status.reason) == (Phase.PENDING, "WaitingForTool")
     assert run.status.message == "there is no Tool 'lookup' in namespace shop; apply it"
-    assert run.condition("Stalled") == ("True", "WaitingForTool")
+    assert (run.condition("Stalled")[0], run.condition("Reconciling")[0]) == ("False", "True")
     assert run.decision.wake_at == later(220)
     run.tools["lookup"] = tool
     assert run.go(119).states() == {"lookup": "Prepared"}
@@ -31,7 +31,25 @@ def test_a_tool_that_does_not_come_ends_the_run() -> None:
     assert run.go().go(119.9).status.phase is Phase.PENDING
     run.go(0.1)
     assert (run.status.phase, run.status.reason) == (Phase.FAILED, "ToolNotFound")
-    assert run.status.message.endswith("it was waited for 120 s")
+    assert run.status.message.endswith("it was waited for 120s. Apply it, and make a new run")
+
+
+def test_all_tools_that_are_missing_are_named() -> None:
+    run = Play(a_run(a_step("a"), a_step("b"), a_step("c")))
+    tools = {name: run.tools.pop(name) for name in ("a", "c")}
+    assert run.go().status.message == "there is no Tool 'a', 'c' in namespace shop; apply it"
+    assert run.status.waiting == "Tool/a +1"
+    run.tools["a"] = tools["a"]
+    assert run.go(119).status.waiting == "Tool/c"
+    assert run.go(1).status.reason == "ToolNotFound"
+
+
+def test_a_refusal_before_is_no_time_of_waiting_for_a_tool() -> None:
+    run = Play(a_run(a_step("a")))
+    run.refused["ControllerRevision"] = Refusal("exceeded quota", for_now=True)
+    assert run.go().go(600).status.reason == "CreationRefused"
+    run.tools.clear()
+    assert run.go().go(119).status.reason == "WaitingForTool"
 
 
 def test_the_time_a_run_was_paused_is_no_time_of_waiting_for_a_tool() -> None:

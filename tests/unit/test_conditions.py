@@ -54,18 +54,25 @@ def test_succeeded_does_not_pretend(phase: Phase, status: str, reason: str) -> N
 
 def test_awaiting_approval_says_whether_a_person_is_asked() -> None:
     asked = of(a_status(Phase.RUNNING, waiting_for=ASKS))["AwaitingApproval"]
-    assert (asked.status, asked.reason) == ("True", "StepAwaitsApproval")
+    assert (asked.status, asked.reason, asked.message) == ("True", "StepAwaitsApproval", "a sentence")
+    doubted = of(a_status(Phase.AWAITING_APPROVAL, "StepInDoubt", ASKS))["AwaitingApproval"]
+    assert doubted.reason == "StepInDoubt"
     assert of(a_status(Phase.RUNNING))["AwaitingApproval"].reason == "NotWaiting"
 
 
 @pytest.mark.parametrize("reason", sorted(STALLING))
 def test_stalled_names_what_does_not_move_by_itself(reason: str) -> None:
-    found = of(a_status(Phase.PENDING, reason))["Stalled"]
-    assert (found.status, found.reason) == ("True", reason)
+    found = of(a_status(Phase.PENDING, reason))
+    assert (found["Stalled"].status, found["Stalled"].reason, found["Stalled"].message) == (
+        "True",
+        reason,
+        "a sentence",
+    )
+    assert found["Reconciling"].status == "False", "kstatus reads whichever stands first"
 
 
 def test_a_failure_is_stalled_and_a_run_under_way_is_not() -> None:
-    assert of(a_status(Phase.FAILED))["Stalled"].reason == "Because"
+    assert of(a_status(Phase.FAILED))["Stalled"].message == "a sentence"
     assert of(a_status(Phase.RUNNING))["Stalled"].status == "False"
     assert of(a_status(Phase.CANCELLED))["Stalled"].status == "False"
 

@@ -215,6 +215,16 @@ def test_cancelling_waits_for_news_of_a_pod_that_cannot_be_seen() -> None:
     assert run.decision.wake_at == later(1)
 
 
+def test_a_run_that_succeeds_names_the_failures_that_it_let_pass() -> None:
+    tools = {"b": a_tool(effect="NonIdempotent", approval="Never")}
+    run = play(a_step("a", onFailure="Continue"), a_step("b", onFailure="Continue"), a_step("c"), tools=tools)
+    run.fails("a", 65).starts("b").says("b", invalid="no JSON").ends("b").go().succeeds("c", 1)
+    assert (run.status.phase, run.status.progress) == (Phase.SUCCEEDED, "3/3")
+    assert run.status.message == (
+        "all steps have ended; failed, which the run lets pass: a, b; may have been done all the same: b"
+    )
+
+
 def test_what_succeeds_while_it_is_cancelled_has_succeeded() -> None:
     run = play(a_step("a"), a_step("b")).starts("a").says("a", 1).wants(desiredState="Cancelled")
     assert run.states() == {"a": "Succeeded"}

@@ -178,6 +178,8 @@ def check(run: Play, *, was_final: bool, before: Any) -> None:
     assert len(run.status.message) <= 2048
     assert run.status.reason in {"", *published("status", "reason")}
     assert {it.reason for it in run.status.steps} <= published("status", "steps", "reason")
+    stands = {it.type: it.status for it in run.status.conditions}
+    assert not stands or (stands["Reconciling"], stands["Stalled"]) != ("True", "True"), "it is one or the other"
     assert run.run.is_final or run.decision.wake_at is None or run.decision.wake_at > run.now, "it waits, or it acts"
     tools = {step.name: PAYS.get(step.tool, a_tool()) for step in run.run.spec.steps}
     for record in run.status.steps:

@@ -26,7 +26,14 @@ def test_a_tool_that_compiles_is_ready() -> None:
                 "reason": "Compiles",
                 "lastTransitionTime": "2026-01-02T12:00:00.000Z",
                 "observedGeneration": 3,
-            }
+            },
+            {
+                "type": "Stalled",
+                "status": "False",
+                "reason": "NotStalled",
+                "lastTransitionTime": "2026-01-02T12:00:00.000Z",
+                "observedGeneration": 3,
+            },
         ],
     }
 

@@ -50,8 +50,8 @@ def test_what_a_tool_says_of_a_quota_of_its_own_is_no_quota() -> None:
 
 def test_a_run_that_is_paused_waits_to_be_told_to_go_on() -> None:
     run = play(a_step("a", approval="Always")).wants(desiredState="Paused")
-    assert waits_for(run) == [("DesiredState", "Running", "")]
-    assert run.condition("AwaitingApproval") == ("False", "NotWaiting")
+    assert [kind for kind, _, _ in waits_for(run)] == ["DesiredState", "Approval"]
+    assert run.status.waiting == "DesiredState/Running +1"
     assert run.wants(desiredState="Running").status.waiting.startswith("Approval/")
 
 

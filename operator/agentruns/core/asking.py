@@ -91,7 +91,8 @@ def _answer(look: Look, question: Demand) -> RecordedDecision | Moved:
     """The decision that counts, once its Approval says so; until then what is to be done about it."""
     approval = look.seen.approvals.get(question.name)
     if approval is None:
-        return Moved(look.record, preparations=(Create(question.manifest),))
+        asks = look.recording(approval="") if question.name in look.seen.refusals else look
+        return Moved(asks.record, preparations=(Create(question.manifest),))
     if not is_ours(approval, question, look.run):
         return Moved(look.recording(reason="ForeignApproval").record)
     if approval.spec.decision is None or approval.metadata.deletion_timestamp is not None:

@@ -1,11 +1,4 @@
-"""`status.conditions` from the facts of a run, with the reasons that each type may have.
-
-Finished        True: Succeeded, Failed, Cancelled.  False: InProgress.
-Succeeded       True: Completed.  False: the run's own reason.  Unknown: InProgress.
-AwaitingApproval True: StepAwaitsApproval.  False: NotWaiting.
-Reconciling     True: the run's own reason, while it is not final.  False: the same, once it is.
-Stalled         True: the reason of a run that cannot go on without a person's help.  False: NotStalled.
-"""
+"""`status.conditions` from the facts of a run. The reasons that each type may have are published in the CRDs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +9,7 @@ from agentruns.core.model import Condition
 from agentruns.core.resources import FINAL_PHASES, Phase, RunStatus
 
 Truth = Literal["True", "False", "Unknown"]
-STALLING: Final = frozenset({"WaitingForTool", "CreationRefused", "PolicyNotEnforced", "ForeignApproval"})
+STALLING: Final = frozenset({"CreationRefused", "PolicyNotEnforced", "ForeignApproval"})
 """Reasons of runs that are not final and will not move by themselves."""
 
 
@@ -34,14 +27,16 @@ def conditions(status: RunStatus, generation: int, now: datetime) -> tuple[Condi
     """The five conditions of a run with this phase and reason."""
     final = status.phase in FINAL_PHASES
     succeeded: Truth = "Unknown" if not final else "True" if status.phase is Phase.SUCCEEDED else "False"
-    asks = any(it.kind == "Approval" for it in status.waiting_for)
     stalled = status.phase is Phase.FAILED or status.reason in STALLING
+    asks = any(it.kind == "Approval" for it in status.waiting_for)
+    question = "StepInDoubt" if status.reason == "StepInDoubt" else "StepAwaitsApproval"
+    said = status.message
     facts = (
-        Fact("Finished", _truth(final), status.phase.value if final else "InProgress"),
-        Fact("Succeeded", succeeded, status.reason if final else "InProgress", status.message),
-        Fact("AwaitingApproval", _truth(asks), "StepAwaitsApproval" if asks else "NotWaiting"),
-        Fact("Reconciling", _truth(not final), status.reason, status.message),
-        Fact("Stalled", _truth(stalled), status.reason if stalled else "NotStalled"),
+        Fact("Finished", _truth(final), status.phase.value if final else "InProgress", said if final else ""),
+        Fact("Succeeded", succeeded, status.reason if final else "InProgress", said),
+        Fact("AwaitingApproval", _truth(asks), question if asks else "NotWaiting", said if asks else ""),
+        Fact("Reconciling", _truth(not final and not stalled), status.reason, said),
+        Fact("Stalled", _truth(stalled), status.reason if stalled else "NotStalled", said if stalled else ""),
     )
     return stated(facts, status.conditions, generation, now)
 

@@ -13,7 +13,7 @@ from agentruns.core.checks import check_run
 from agentruns.core.digests import canonical
 from agentruns.core.inputs import Reader
 from agentruns.core.limits import Ending, ending, time_left
-from agentruns.core.model import earliest
+from agentruns.core.model import earliest, in_seconds
 from agentruns.core.observed import Lost, Observed, PinnedSpec, Refusal, all_answered
 from agentruns.core.pinning import MissingToolError, pinned_tools
 from agentruns.core.problems import Problem, within
@@ -31,7 +31,7 @@ from agentruns.core.resources import (
 )
 from agentruns.core.schedule import Tools, one_round
 from agentruns.core.starting import RETRY_REFUSED
-from agentruns.core.summary import done_before, observed, summarised
+from agentruns.core.summary import LISTED, done_before, let_pass, observed, summarised
 from agentruns.core.templates import expanded
 from agentruns.core.watching import end_of
 
@@ -111,13 +111,14 @@ def _unpinned(run: AgentRun, refusal: Refusal, seen: Observed) -> Decision:
 
 
 def _without_tool(run: AgentRun, missing: MissingToolError, seen: Observed) -> Decision:
-    stalled = [it.last_transition_time for it in run.status.conditions if it.type == "Stalled"]
-    since = stalled[0] if run.status.reason == "WaitingForTool" else seen.now
+    waited = [it.since for it in run.status.waiting_for if it.kind == "Tool" and it.since]
+    since = min(waited, default=seen.now)
     if seen.now >= since + TOOL_PATIENCE:
-        said = f"{missing}; it was waited for {TOOL_PATIENCE.total_seconds():.0f} s"
+        said = f"{missing}; it was waited for {in_seconds(TOOL_PATIENCE)}. Apply it, and make a new run"
         return Decision(_final(run, run.status, Phase.FAILED, "ToolNotFound", said, seen))
-    named = run.status.model_copy(update={"waiting_for": (WaitingFor(kind="Tool", name=missing.tool),)})
-    status = _in(run, named, Phase.PENDING, "WaitingForTool", str(missing), seen)
+    awaited = tuple(WaitingFor(kind="Tool", name=name, since=since) for name in missing.tools)
+    named = run.status.model_copy(update={"waiting_for": awaited[:LISTED]})
+    status = _in(run, named, Phase.PENDING, "WaitingForTool", f"{missing}; apply it", seen)
     return Decision(status, wake_at=since + TOOL_PATIENCE)
 
 
@@ -171,7 +172,8 @@ def _phased(run: AgentRun, status: RunStatus, limit: Ending | None, seen: Observ
     if limit is not None:
         open_ = in_flight or any(it.state not in FINAL_STATES | {StepState.IN_DOUBT} for it in status.steps) or holding
         if open_:
-            return _in(run, status, Phase.RUNNING, limit.reason, f"ending: {limit.message}", seen)
+            waits = f"; in flight: {', '.join(it.name for it in in_flight[:5])}" if in_flight else ""
+            return _in(run, status, Phase.RUNNING, limit.reason, f"ending: {limit.message}{waits}", seen)
         return _ended_early(run, status, limit, seen)
     if len(status.steps) == len(run.spec.steps) and all(it.state in FINAL_STATES for it in status.steps):
         return _completed(run, status, seen)
@@ -190,7 +192,7 @@ def _underway(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
         return _in(run, status, Phase.RUNNING, "StepsInFlight", said or "the next step is about to begin", seen)
     first = asked[0]
     doubt = f"is in doubt ({first.message}) and " if first.state is StepState.IN_DOUBT else ""
-    asks = f"waits for Approval {first.approval}" if first.approval else "cannot be asked about; cancel the run"
+    asks = f"waits for Approval {first.approval}" if first.approval else "cannot be asked about now; cancel the run"
     said = f"step {first.name} {doubt}{asks}"
     if hindrance := HINDRANCES.get(first.reason):
         return _in(run, status, Phase.AWAITING_APPROVAL, first.reason, f"{said}: {hindrance}", seen)
@@ -219,7 +221,7 @@ def _completed(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
         said = f"output: {size} bytes; at most {OUTPUT_LIMIT} fit, take less from the steps; {done_before(status)}"
         return _final(run, status, Phase.FAILED, "OutputInvalid", said, seen)
     done = status.model_copy(update={"output": output})
-    return _final(run, done, Phase.SUCCEEDED, "Completed", f"all {len(run.spec.steps)} steps have ended", seen)
+    return _final(run, done, Phase.SUCCEEDED, "Completed", f"all steps have ended{let_pass(status)}", seen)
 
 
 def _final(run: AgentRun, status: RunStatus, phase: Phase, reason: str, message: str, seen: Observed) -> RunStatus:

@@ -76,7 +76,8 @@ def _kept(look: Look, output: Any) -> Moved:
         digest=digest_of(text),
         bytes=len(text),
     )
-    if refusal := look.seen.refusals.get(reference.name):
+    refusal = look.seen.refusals.get(reference.name)
+    if refusal and not refusal.for_now:
         return Moved(look.failed("InvalidResult", f"the result cannot be stored: {refusal.message}"))
     if reference.name not in look.seen.stored:
         return Moved(look.record, preparations=(Create(_config_map(look, reference, text.decode())),))

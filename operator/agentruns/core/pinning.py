@@ -11,11 +11,11 @@ from agentruns.core.resources import AgentRun, PinnedTool, ToolSpec
 
 
 class MissingToolError(LookupError):
-    """A run names a Tool that is not there."""
+    """A run names Tools that are not there."""
 
-    def __init__(self, tool: str, namespace: str) -> None:
-        super().__init__(f"there is no Tool {tool!r} in namespace {namespace}; apply it")
-        self.tool = tool
+    def __init__(self, tools: list[str], namespace: str) -> None:
+        super().__init__(f"there is no Tool {', '.join(map(repr, tools))} in namespace {namespace}")
+        self.tools = tools
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def pinned_tools(run: AgentRun, tools: Mapping[str, ToolSpec]) -> list[Pin]:
     """One pin for each Tool that the run names, in order of first use; MissingToolError if one is not there."""
     names = list(dict.fromkeys(step.tool for step in run.spec.steps))
     if missing := [name for name in names if name not in tools]:
-        raise MissingToolError(missing[0], run.metadata.namespace)
+        raise MissingToolError(missing, run.metadata.namespace)
     return [_pin(run.metadata.namespace, name, tools[name]) for name in names]
 
 

@@ -1,7 +1,4 @@
-"""Whether runs can use a Tool: its schemas and expressions compile, said before anybody's run depends on it.
-
-Ready  True: Compiles.  False: InvalidSpec, and the message names the field.
-"""
+"""Whether runs can use a Tool: its schemas and expressions compile, said before anybody's run depends on it."""
 
 from datetime import datetime
 
@@ -13,11 +10,12 @@ from agentruns.core.resources import Tool, ToolStatus
 
 def tool_status(tool: Tool, now: datetime) -> ToolStatus:
     """The status of a Tool; its time moves only where the answer changes."""
-    fact = Fact("Ready", "True", "Compiles")
+    facts = (Fact("Ready", "True", "Compiles"), Fact("Stalled", "False", "NotStalled"))
     try:
         check_tool(tool.spec)
     except Problem as problem:
-        fact = Fact("Ready", "False", "InvalidSpec", printable(str(problem)))
+        said = printable(str(problem))
+        facts = (Fact("Ready", "False", "InvalidSpec", said), Fact("Stalled", "True", "InvalidSpec", said))
     generation = tool.metadata.generation
-    conditions = stated([fact], tool.status.conditions, generation, now)
+    conditions = stated(facts, tool.status.conditions, generation, now)
     return ToolStatus(observed_generation=generation, approval=tool.spec.asks, conditions=conditions)

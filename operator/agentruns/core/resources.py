@@ -146,6 +146,7 @@ class WaitingFor(Model):
     kind: str
     name: str
     step: str = ""
+    since: Timestamp | None = None
 
 
 class RunStatus(Status):

@@ -14,6 +14,7 @@ from agentruns.core.pods import attempt_pod_name, sandbox_pod
 from agentruns.core.resources import Effect, EffectState, StepState, StepStatus
 
 RETRY_REFUSED: Final = timedelta(seconds=10)
+_MEND: Final = ". Change what is refused of the Tool (resources, runtimeClassName, egress, env), or what refuses it"
 
 
 def started(look: Look, attempt: Attempt) -> Moved:
@@ -85,7 +86,7 @@ def _cleared(look: Look, attempt: Attempt, pod: PodSeen) -> Moved:
 def _refused(look: Look, refusal: Refusal) -> Moved:
     """The API server's no to a pod: a quota is waited for, anything else is the author's to mend."""
     if not refusal.for_now:
-        return Moved(look.failed("InvalidSpec", f"the API server refused the sandbox: {refusal.message}"))
+        return Moved(look.failed("InvalidSpec", f"the API server refused the sandbox: {refusal.message}{_MEND}"))
     again = look.seen.now + RETRY_REFUSED
     waiting = look.recording(
         state=StepState.WAITING,

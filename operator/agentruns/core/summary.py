@@ -25,7 +25,8 @@ _RUN_MESSAGE_LENGTH: Final = 2048
 _ACTIVE: Final = frozenset({Phase.PENDING, Phase.RUNNING})
 _ASKED: Final = frozenset({StepState.AWAITING_APPROVAL, StepState.IN_DOUBT})
 _DONE: Final = frozenset({StepState.SUCCEEDED, StepState.SKIPPED})
-_LISTED: Final = 10
+LISTED: Final = 10
+_FIRST: Final = {"DesiredState": 0, "Approval": 1}
 _QUOTA: Final = re.compile(r"exceeded quota: ([a-z0-9.-]+)")
 
 
@@ -37,7 +38,7 @@ def summarised(run: AgentRun, status: RunStatus, now: datetime) -> RunStatus:
     update = {
         "observed_generation": run.metadata.generation,
         "message": printable(status.message, _RUN_MESSAGE_LENGTH),
-        "progress": f"{done}/{len(run.spec.steps)}",
+        "progress": f"{done}/{len(run.spec.steps)}" if run.spec.steps else "",
         "waiting_for": waiting_for,
         "waiting": _in_few_words(waiting_for),
         **_activity(status, now),
@@ -60,6 +61,14 @@ def done_before(status: RunStatus, but: str = "") -> str:
     return said
 
 
+def let_pass(status: RunStatus) -> str:
+    """Which steps of a run that succeeds have failed, in words; empty if none has."""
+    failed = [it for it in status.steps if it.state is StepState.FAILED]
+    perhaps = [it.name for it in failed if it.effect_state is EffectState.MAY_BE_DONE]
+    said = f"; failed, which the run lets pass: {', '.join(it.name for it in failed)}" if failed else ""
+    return said + (f"; may have been done all the same: {', '.join(perhaps)}" if perhaps else "")
+
+
 def observed(status: RunStatus, generation: int) -> RunStatus:
     """The status of a finished run whose spec was patched: seen, and nothing else about it changes."""
     conditions_ = tuple(it.model_copy(update={"observed_generation": generation}) for it in status.conditions)
@@ -70,12 +79,12 @@ def _waiting_for(status: RunStatus) -> tuple[WaitingFor, ...]:
     """What a run waits for beyond its tools' own work: people first, since they need to be told."""
     if status.phase in FINAL_PHASES:
         return ()
-    if status.phase is Phase.PAUSED:
-        return (WaitingFor(kind="DesiredState", name="Running"),)
     if status.reason == "WaitingForTool":
         return status.waiting_for  # no step is recorded yet that could say it
     found = [it for record in status.steps if (it := _obstacle(record))]
-    return tuple(sorted(found, key=lambda it: it.kind != "Approval")[:_LISTED])
+    if status.phase is Phase.PAUSED:
+        found.append(WaitingFor(kind="DesiredState", name="Running"))
+    return tuple(sorted(found, key=lambda it: _FIRST.get(it.kind, len(_FIRST)))[:LISTED])
 
 
 def _obstacle(record: StepStatus) -> WaitingFor | None:

@@ -60,6 +60,8 @@ def stopped(look: Look) -> Moved:
     """A step whose pod is recorded, in a run that is being ended: never let go, stopped, and concluded."""
     found = examined(look.record, look.seen)
     if isinstance(found, Ended) and (found.closed or found.outcome is Outcome.SUCCEEDED):
+        if found.outcome is Outcome.UNKNOWN:
+            found = replace(found, message=f"{found.message} (while its run was being ended)")
         return _after(look, found, follows(look.tool.effect, found.outcome))
     pod = look.pod
     if pod is None:
