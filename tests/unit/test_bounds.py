@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from agentruns.core.actions import StopPod
 from agentruns.core.checks import MAX_EXPRESSIONS
-from agentruns.core.expressions import Data, value
-from agentruns.core.inputs import MAX_INPUT
+from agentruns.core.expressions import MAX_SIZE, Data, value
+from agentruns.core.inputs import MAX_INPUT, Reader
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.lifecycle import decide
 from agentruns.core.observed import (
@@ -24,10 +24,11 @@ from agentruns.core.observed import (
 )
 from agentruns.core.outputs import INLINE, MAX_STORED
 from agentruns.core.problems import Problem
-from agentruns.core.resources import OversizedRun, Phase, StepState
+from agentruns.core.resources import OversizedRun, Phase, StepState, StepStatus
 from agentruns.core.result_lines import MAX_VALUES, parsed
+from agentruns.core.schedule import AT_ONCE
 from agentruns.core.schemas import SchemaError, check
-from agentruns.core.templates import MAX_SIZE, expanded
+from agentruns.core.templates import expanded
 
 from tests.unit.builders import NOW, a_run, a_step, a_tool, an_end, seen
 from tests.unit.play import Play, play
@@ -81,6 +82,36 @@ def test_costly_questions_are_asked_some_at_a_time_and_kept_by_their_digests() -
             answers |= {key_of(it): "" for it in asked.questions}
     assert (rounds, len(answers)) == (3, 200)
     assert sum(len(str(key)) for key in answers) < 100_000
+
+
+def test_a_thousand_steps_that_read_the_same_megabyte_walk_it_once() -> None:
+    reader = Reader(
+        a_run(), {"a": StepStatus(name="a", state=StepState.SUCCEEDED, output={"n": list(range(1000))})}, seen()
+    )
+    first, again = reader("steps.a.output.n"), reader("steps.a.output.n")
+    assert first is again
+    with pytest.raises(ExpressionError, match="there is no 'm'"):
+        reader("steps.a.output.m")
+    with pytest.raises(ExpressionError, match="there is no 'm'"):
+        reader("steps.a.output.m")
+
+
+def test_what_is_larger_than_any_field_may_be_is_refused_before_it_is_put_in_order() -> None:
+    with pytest.raises(ExpressionError, match=f"has more than {MAX_SIZE} characters and values; pass less"):
+        value("a.b", {"a": Data({"b": [1] * MAX_SIZE})}, seen())
+
+
+def test_a_round_considers_some_steps_and_the_next_one_the_others() -> None:
+    run = Play(a_run(*(a_step(f"s{n}", approval="Always") for n in range(2 * AT_ONCE + 1)), order="Graph"))
+    run.go()
+    assert [len(it.steps) for it in run.recorded] == [0, AT_ONCE, 2 * AT_ONCE, 2 * AT_ONCE + 1, 2 * AT_ONCE + 1]
+
+
+def test_a_question_that_is_open_takes_no_evaluation() -> None:
+    run = play(a_step("a", args={"x": "${run.input.n}"}, approval="Always"), input={"n": 1})
+    run.run = run.run.model_copy(update={"spec": run.run.spec.model_copy(update={"input": {}})})
+    assert run.go().status.reason == "StepAwaitsApproval", "it would fail if its arguments were put together again"
+    assert run.decides("a", "Approve").status.reason == "InvalidSpec"
 
 
 def test_a_wrong_name_in_a_large_output_costs_next_to_nothing() -> None:
@@ -177,7 +208,7 @@ def with_lost_output(**b: Any) -> Play:
 
 
 def test_a_step_whose_arguments_are_lost_says_so() -> None:
-    run = with_lost_output(approval="Always").go()
+    run = with_lost_output(approval="Always").decides("b", "Approve")
     assert (run.status.phase, run.status.reason) == (Phase.FAILED, "StateLost")
     assert "step b: args.x: the output of step a is lost: ConfigMap" in run.status.message
 

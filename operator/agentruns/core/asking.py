@@ -25,6 +25,18 @@ _CAUSE_LENGTH: Final = 512
 _SETTLED_AS: Final = {"Approve": ApprovalState.APPROVED, "Reject": ApprovalState.REJECTED}
 
 
+def is_open(look: Look) -> bool:
+    """Whether the question is there, as it was put, and nobody has answered: to see that takes no evaluation."""
+    approval = look.seen.approvals.get(look.record.approval)
+    return (
+        approval is not None
+        and approval.spec.decision is None
+        and approval.metadata.generation <= 1
+        and approval.metadata.deletion_timestamp is None
+        and look.record.reason not in HINDRANCES
+    )
+
+
 def asked(look: Look, attempt: Attempt) -> Moved:
     """A step that waits for a person: the question is put, and its answer followed."""
     question = demand(look.run, look.step, attempt, "Effect", effect_request(look.reader, look.step, attempt))
@@ -45,6 +57,8 @@ def doubted(look: Look) -> Moved:
     found = examined(look.record, look.seen)
     if isinstance(found, Ended) and found.outcome is Outcome.SUCCEEDED and found.result:
         return outputs.settled(look, found.result.output)  # it could be read after all: nobody need be asked
+    if is_open(look):
+        return Moved(look.record)
     try:
         attempt = look.attempt()
     except Problem as problem:  # what was sent cannot be shown any more; it is in doubt all the same

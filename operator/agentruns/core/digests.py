@@ -1,4 +1,4 @@
-"""Digests of JSON values and of tuples of strings."""
+"""Digests of JSON values and of tuples of strings, and how large and deep a value is."""
 
 import hashlib
 import json
@@ -63,6 +63,22 @@ def fingerprint(*parts: str) -> str:
 def values_in(text: str | bytes) -> int:
     """How many values stand within others in a JSON text, at most, counted without reading it."""
     return sum(map(text.count, ",[{")) if isinstance(text, str) else sum(map(text.count, (b",", b"[", b"{")))
+
+
+def size(value: Any, enough: int) -> int:
+    """How many characters and values a JSON value has; counting stops at what is enough."""
+    found, pending = 0, [value]
+    while pending and found <= enough:
+        item = pending.pop()
+        found += 1
+        if isinstance(item, str):
+            found += len(item)
+        elif isinstance(item, dict):
+            found += sum(map(len, item))
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+    return found
 
 
 def depth(value: Any) -> int:

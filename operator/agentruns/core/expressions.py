@@ -8,20 +8,22 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any, Final
 
 import cel
 
-from agentruns.core.digests import values_in
+from agentruns.core.digests import size, values_in
 from agentruns.core.lexing import ExpressionError, assigns, bound_names, nesting, steps_read
 from agentruns.core.observed import Evaluation, Observed
 from agentruns.core.problems import json_type
 
 MAX_BYTES: Final = 2048
 MAX_NESTING: Final = 2
+MAX_SIZE: Final = 65_536
+"""Characters and values of what an expression becomes, and of a field with its expressions replaced."""
 _CEL_TYPES: Final = {"datetime": "timestamp", "timedelta": "duration", "dict": "map with other keys than strings"}
 _NAMES: Final = 10
 _NAME_LENGTH: Final = 63
@@ -41,6 +43,8 @@ class Data:
     """A JSON value that expressions read, and its text, which is made once."""
 
     value: Any
+    walked: dict[tuple[str, ...], Any] = field(default_factory=dict, compare=False)
+    """What was found at paths in it: a thousand steps may read the same megabyte."""
 
     @cached_property
     def text(self) -> str:
@@ -104,12 +108,24 @@ def value(source: str, environment: Mapping[str, Data], seen: Observed) -> Any:
 
 def _walked(path: list[str], environment: Mapping[str, Data]) -> Any:
     """The value at a path, which most expressions are; the library would be handed all of the data to take a part."""
-    found = environment[path[0]].value
+    data, place = environment[path[0]], tuple(path)
+    if place not in data.walked:
+        data.walked[place] = _found(path, data.value)
+    found = data.walked[place]
+    if isinstance(found, ExpressionError):
+        raise found.with_traceback(None)
+    return found
+
+
+def _found(path: list[str], value: Any) -> Any:
+    """What is at a path, or why nothing is."""
     for place, name in enumerate(path[1:], 1):
-        if not isinstance(found, dict) or name not in found:
-            raise ExpressionError(f"there is no {name!r} in {'.'.join(path[:place])}, {_outline(found)}")
-        found = found[name]
-    return _ordered(found)
+        if not isinstance(value, dict) or name not in value:
+            return ExpressionError(f"there is no {name!r} in {'.'.join(path[:place])}, {_outline(value)}")
+        value = value[name]
+    if size(value, MAX_SIZE) > MAX_SIZE:
+        return ExpressionError(f"has more than {MAX_SIZE} characters and values; pass less")
+    return _ordered(value)
 
 
 def _outline(value: Any) -> str:

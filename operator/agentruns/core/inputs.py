@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, Final
@@ -43,13 +43,14 @@ class Reader:
     run: AgentRun
     records: Mapping[str, StepStatus]
     seen: Observed
+    _memo: dict[frozenset[str], tuple[tuple[StepStatus | None, ...], Data]] = field(default_factory=dict)
 
     def __call__(self, source: str) -> Any:
         """The value of an expression; only what it names is looked up."""
         expression = compiled(source)
         environment = {"run": self._run} if "run" in expression.names else {}
         if "steps" in expression.names:
-            environment["steps"] = Data({name: self._step(name) for name in sorted(expression.steps)})
+            environment["steps"] = self._steps(expression.steps)
         return value(source, environment, self.seen)
 
     def truth(self, source: str) -> bool:
@@ -58,6 +59,14 @@ class Reader:
         if not isinstance(found, bool):
             raise Problem(f"must be true or false, and is: {json_type(found)}")
         return found
+
+    def _steps(self, names: frozenset[str]) -> Data:
+        """The steps of these names as they stand; the same Data as long as they stand there."""
+        stand = tuple(self.records.get(name) for name in sorted(names))
+        known = self._memo.get(names)
+        if known is None or any(now is not then for now, then in zip(stand, known[0], strict=True)):
+            known = self._memo[names] = (stand, Data({name: self._step(name) for name in sorted(names)}))
+        return known[1]
 
     @cached_property
     def _run(self) -> Data:

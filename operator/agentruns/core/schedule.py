@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from agentruns.core.inputs import Reader
 from agentruns.core.limits import Ending
@@ -18,6 +19,9 @@ from agentruns.core.resources import (
     ToolSpec,
 )
 from agentruns.core.steps import advance, wind_down
+
+AT_ONCE: Final = 100
+"""Steps that a round considers for the first time; the others have their turn in the next pass, as others' runs do."""
 
 Tools = Mapping[str, ToolSpec]
 
@@ -37,11 +41,14 @@ def one_round(run: AgentRun, status: RunStatus, tools: Tools, limit: Ending | No
     records = {record.name: record for record in status.steps}
     reader = Reader(run, records, seen)
     room = run.spec.parallelism - sum(record.state in IN_FLIGHT_STATES for record in records.values())
-    moves, failed = [], False
+    moves, failed, begun = [], False, 0
     for step in run.spec.steps:
         record = records.get(step.name) or StepStatus(name=step.name)
         ready = all(_is_over(records.get(need)) for need in needs[step.name])
         if not _may_move(run, record, ready=ready, room=0 if failed else room, ending=limit is not None):
+            continue
+        begun += record.state is StepState.PENDING
+        if record.state is StepState.PENDING and begun > AT_ONCE:
             continue
         look = Look(reader, step, record, pins[step.tool], tools[step.tool])
         moved = wind_down(look, stop=limit.stop) if limit else advance(look)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final, assert_never
 
 from agentruns.core.approvals import because
-from agentruns.core.asking import asked, doubted
+from agentruns.core.asking import asked, doubted, is_open
 from agentruns.core.look import Look, Moved
 from agentruns.core.problems import Problem, within
 from agentruns.core.resources import FINAL_STATES, IN_FLIGHT_STATES, EffectState, StepState
@@ -30,7 +30,7 @@ def _advance(look: Look) -> Moved:
         case StepState.PENDING:
             return _considered(look)
         case StepState.AWAITING_APPROVAL:
-            return asked(look, look.attempt())
+            return Moved(look.record) if is_open(look) else asked(look, look.attempt())
         case StepState.PREPARED | StepState.RUNNING:
             return watched(look)
         case StepState.WAITING:

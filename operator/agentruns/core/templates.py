@@ -4,14 +4,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
-from agentruns.core.expressions import Expression, compiled
+from agentruns.core.digests import size
+from agentruns.core.expressions import MAX_SIZE, Expression, compiled
 from agentruns.core.lexing import ExpressionError, tokens
 from agentruns.core.problems import within
-
-MAX_SIZE: Final = 65_536
-"""Characters and values of one field with its expressions replaced: a few bytes can name much, and name it often."""
 
 
 @dataclass(frozen=True)
@@ -104,22 +102,6 @@ class _Filling:
         if self._size > MAX_SIZE:
             raise ExpressionError(f"with this, more than {MAX_SIZE} characters and values come together; pass less")
         return value
-
-
-def size(value: Any, enough: int) -> int:
-    """How many characters and values a JSON value has; counting stops at what is enough."""
-    found, pending = 0, [value]
-    while pending and found <= enough:
-        item = pending.pop()
-        found += 1
-        if isinstance(item, str):
-            found += len(item)
-        elif isinstance(item, dict):
-            found += sum(map(len, item))
-            pending.extend(item.values())
-        elif isinstance(item, list):
-            pending.extend(item)
-    return found
 
 
 def as_text(value: Any) -> str:
