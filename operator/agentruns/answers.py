@@ -101,7 +101,7 @@ class Answers:
         if found["metadata"]["uid"] != question.uid:
             raise LaterError  # it was deleted meanwhile, which has the run looked at again
         result = parsed(json.dumps({"output": found["spec"]["decision"].get("output")}).encode(), utc_now())
-        return Lost(result.invalid) if result.invalid else result.output
+        return Lost(result.invalid.replace("the result", "decision.output", 1)) if result.invalid else result.output
 
     # ------------------------------------------------------------------------------- what takes computing
 

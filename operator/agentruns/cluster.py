@@ -32,6 +32,7 @@ _JSON_PATCH: Final = "application/json-patch+json"
 _NOT_ABOUT_THE_OBJECT: Final = (
     "cannot create resource",
     'serviceaccount "default" not found',
+    "being terminated",
     "status unknown for quota",
 )
 
@@ -49,7 +50,7 @@ class ApiError(Exception):
 
     @property
     def is_not_about_the_object(self) -> bool:
-        """Whether a refusal is about our rights, or about a namespace that is just being made."""
+        """Whether a refusal is about our rights, or about a namespace that is just being made or ended."""
         return self.status == 403 and any(it in self.message for it in _NOT_ABOUT_THE_OBJECT)
 
     @property

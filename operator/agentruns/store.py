@@ -96,7 +96,11 @@ class Store:
     def take_result(self, namespace: str, run_uid: str, pod_uid: str, result: ToolResult) -> None:
         """A result line that a pod has printed; the first one counts, as long as a step waits for it."""
         run = self.runs.get(self._keys.get(run_uid, ("", "")))
-        waits = run and any(it.pod_uid == pod_uid and it.state in HOLDING_STATES for it in run.status.steps)
+        waits = (
+            run
+            and not run.is_final
+            and any(it.pod_uid == pod_uid and it.state in HOLDING_STATES for it in run.status.steps)
+        )
         if waits and pod_uid in self._pods.get(run_uid, {}):
             self._results.setdefault(pod_uid, result)
             self._concerns(namespace, run_uid)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from agentruns.core.actions import ReleasePod, SettleApproval, Ungate
 from agentruns.core.observed import PodIsGone, PolicyEnforced, Refusal
+from agentruns.core.outputs import MAX_STORED
 from agentruns.core.resources import Approval, Phase
 
 from tests.unit.builders import NAMESPACE, NOW, a_run, a_step, a_tool, later
@@ -207,6 +208,12 @@ def test_what_a_person_vouches_for_is_held_to_the_schema() -> None:
     run.decides("pay", "Happened", output={"receipt": 1})
     assert run.states() == {"pay": "Succeeded", "note": "Prepared"}
     assert (run.step("pay").effect_state, run.step("pay").pod) == ("Done", first.pod)
+
+
+def test_an_output_that_cannot_be_stored_is_asked_for_anew() -> None:
+    run = in_doubt().decides("pay", "Happened", output="x" * (MAX_STORED + 1))
+    assert (run.step("pay").state, run.step("pay").asked_anew) == ("InDoubt", 1)
+    assert "decision.output has 1048579 bytes as it is stored" in run.step("pay").message
 
 
 def test_run_again_is_a_new_intent_with_attempts_of_its_own() -> None:

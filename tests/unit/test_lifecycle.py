@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from agentruns.core.actions import DeletePod, StopPod, Ungate
-from agentruns.core.observed import PodIsGone
+from agentruns.core.observed import PodIsGone, Refusal
 from agentruns.core.resources import Phase
 
 from tests.unit.builders import a_step, a_tool, later
@@ -225,6 +225,32 @@ def test_a_run_that_succeeds_names_the_failures_that_it_let_pass() -> None:
     )
 
 
+def test_what_is_in_doubt_is_named_before_all_that_was_done() -> None:
+    steps = [a_step(f"a_step_with_a_long_name_{n:02}") for n in range(60)]
+    run = play(*steps, a_step("pay"), tools={"pay": a_tool(effect="NonIdempotent", approval="Never")})
+    for step in steps:
+        run.succeeds(step["name"], 1)
+    run.fails("pay", 3).wants(desiredState="Cancelled")
+    assert run.status.message.startswith("desiredState is Cancelled; IN DOUBT, may have been done, and nobody is asked")
+    assert run.status.message.endswith(", a_step_with_a_long_name_09 and 50 more")
+
+
+def test_what_a_tool_said_counts_though_its_pod_never_ends() -> None:
+    run = play(a_step("a"), tools={"a": a_tool(effect="NonIdempotent", approval="Never", timeout="30s")}).starts("a")
+    run.says("a", error_class="Permanent", message="no such order").wants(desiredState="Cancelled").go(95)
+    assert (run.status.phase, run.step("a").reason, run.step("a").effect_state) == (Phase.CANCELLED, "Permanent", "")
+
+
+def test_a_cancelled_run_does_not_wait_for_room_for_a_result() -> None:
+    run = play(a_step("a")).starts("a")
+    run.refused["ConfigMap"] = Refusal("exceeded quota", for_now=True)
+    run.says("a", "x" * 5000).go(600)
+    assert (run.status.phase, run.status.reason) == (Phase.RUNNING, "CreationRefused")
+    run.wants(desiredState="Cancelled").ends("a").go()
+    assert (run.status.phase, run.step("a").reason) == (Phase.CANCELLED, "InvalidResult")
+    assert run.step("a").message == "the result cannot be stored: exceeded quota"
+
+
 def test_what_succeeds_while_it_is_cancelled_has_succeeded() -> None:
     run = play(a_step("a"), a_step("b")).starts("a").says("a", 1).wants(desiredState="Cancelled")
     assert run.states() == {"a": "Succeeded"}
@@ -244,7 +270,7 @@ def test_an_attempt_that_a_cancelled_run_stopped_may_have_been_done() -> None:
     run = play(a_step("a"), tools=tools).starts("a").wants(desiredState="Cancelled").ends("a", 137).go()
     record = run.step("a")
     assert (record.state, record.reason, record.effect_state) == ("Cancelled", "NotRetried", "MayBeDone")
-    assert run.status.message == "desiredState is Cancelled; done before: nothing; may have been done: a"
+    assert run.status.message == "desiredState is Cancelled; may have been done: a; done before: nothing"
 
 
 @pytest.mark.parametrize(("effect", "ends"), [("ReadOnly", False), ("Idempotent", False), ("NonIdempotent", True)])

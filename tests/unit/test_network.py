@@ -29,6 +29,7 @@ RULES = [
         ({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/16"]}}, "11.0.0.0/16 does not lie inside 10.0.0.0/8"),
         ({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8"]}}, "10.0.0.0/8 does not lie inside 10.0.0.0/8"),
         ({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["2001:db8::/64"]}}, "2001:db8::/64 does not lie inside"),
+        ({"ipBlock": {"cidr": "010.0.0.0/8", "except": ["10.0.0.0/16"]}}, "'010.0.0.0/8' does not appear to be"),
         ({"podSelector": {"matchLabels": {"app.example/name": "a"}}, "namespaceSelector": {}}, ""),
         ({"podSelector": {"matchLabels": {"bad key!": "a"}}}, "podSelector: 'bad key!' is no key of a label"),
         ({"namespaceSelector": {"matchExpressions": [{"key": "-a", "operator": "Exists"}]}}, "namespaceSelector: '-a'"),

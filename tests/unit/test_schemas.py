@@ -76,6 +76,11 @@ def test_a_schema_of_long_names_takes_no_more_memory_than_it_has() -> None:
     assert peak < 10_000_000
 
 
+def test_a_keyword_that_was_taken_once_keeps_no_result_from_being_judged() -> None:
+    """What an older release pinned is used on; it is refused where it would begin."""
+    assert problems({"type": "object", "nullable": True}, {"a": 1}, seen()) == ""
+
+
 def test_names_values_and_extensions_are_no_keywords() -> None:
     check({"properties": {"patern": {"const": {"patern": 1}}}, "x-order": ["patern"], "default": {"patern": 1}})
 

@@ -218,9 +218,12 @@ def test_no_result_is_kept_of_what_is_gone(world: Seen) -> None:
 
 
 def test_a_result_that_comes_after_it_was_recorded_is_not_kept(world: Seen) -> None:
-    world.take(a_run(11, steps=[HELD | {"state": "Succeeded"}]))
-    world.store.take_result(NAMESPACE, RUN_UID, "uid-of-pod", a_result(1))
-    assert world.store.results(["uid-of-pod"]) == {}
+    for version, ended in enumerate(
+        (a_run(11, steps=[HELD | {"state": "Succeeded"}]), a_run(12, phase="Failed", steps=[HELD]))
+    ):
+        world.take(ended)
+        world.store.take_result(NAMESPACE, RUN_UID, "uid-of-pod", a_result(version))
+        assert world.store.results(["uid-of-pod"]) == {}
 
 
 def test_of_a_run_that_is_over_nothing_is_kept_that_no_decision_needs(world: Seen) -> None:

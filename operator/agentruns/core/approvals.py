@@ -28,6 +28,7 @@ _BLANK: Final = frozenset(
 """Letters and marks that show nothing, or change how another is shown."""
 _LIKE_BACKSLASH: Final = frozenset("\u2216\u29f5\u29f9\ufe68\uff3c")
 """What could pass for the beginning of one of our escapes."""
+_HIDDEN: Final = _BLANK | _LIKE_BACKSLASH
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def demand(run: AgentRun, step: Step, attempt: Attempt, purpose: str, request: d
         "tool": attempt.revision,
         "input": attempt.input_digest,
         "epoch": attempt.epoch,
-        "askedAnew": attempt.asked_anew,
+        **({"askedAnew": attempt.asked_anew} if attempt.asked_anew else {}),
         "purpose": purpose,
     }
     bound = digest(binding)
@@ -223,7 +224,7 @@ def _shown(text: str) -> str:
 
 
 def _visible(character: str) -> str:
-    if character.isprintable() and character not in _BLANK | _LIKE_BACKSLASH:
+    if character.isprintable() and character not in _HIDDEN:
         return character
     return character.encode("unicode_escape").decode() if ord(character) > 0xFF else f"\\u{ord(character):04x}"
 

@@ -32,7 +32,10 @@ def check_egress(rule: dict[str, Any]) -> None:
 
 def _check_block(block: dict[str, Any]) -> None:
     for left_out in block.get("except") or []:
-        whole, part = ip_network(block["cidr"], strict=False), ip_network(left_out, strict=False)
+        try:
+            whole, part = ip_network(block["cidr"], strict=False), ip_network(left_out, strict=False)
+        except ValueError as error:
+            raise Problem(f"ipBlock: {error}; correct it") from error
         if whole.version != part.version or part == whole or not part.subnet_of(whole):  # type: ignore[arg-type]
             raise Problem(f"ipBlock.except: {left_out} does not lie inside {block['cidr']}; correct it")
 

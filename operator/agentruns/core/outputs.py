@@ -42,7 +42,9 @@ def _judged(look: Look, output: Any) -> Moved:
 
 
 def misfit(look: Look, output: Any, what: str) -> str:
-    """Why an output breaks the tool's schema, in a sentence about `what`; empty if it does not."""
+    """Why an output cannot be the tool's, in a sentence about `what`; empty if it can."""
+    if (length := len(compact(output))) > MAX_STORED:
+        return f"{what} has {length} bytes as it is stored; at most {MAX_STORED} are taken"
     schema = look.tool.output_schema
     if schema and (wrong := schemas.problems(schema, output, look.seen)):
         return f"{what} does not fit the outputSchema of tool {look.step.tool}: {wrong}"
@@ -67,9 +69,6 @@ def _kept(look: Look, output: Any) -> Moved:
     if len(text) <= INLINE and len(text) + _inline_bytes(look) <= INLINE_IN_ALL:
         record = done.ended(StepState.SUCCEEDED, "Completed").model_copy(update={"output": output})
         return Moved(record)
-    if len(text) > MAX_STORED:
-        said = f"the result has {len(text)} bytes as it is stored; at most {MAX_STORED} are taken"
-        return Moved(look.failed("InvalidResult", said))
     reference = OutputRef(
         name=output_name(look.run.metadata.name, look.step.name, digest_of(text + look.run.metadata.uid.encode())),
         key=OUTPUT_KEY,

@@ -36,6 +36,10 @@ class SchemaError(Problem):
 def check(schema: dict[str, Any]) -> None:
     """Raises SchemaError unless the schema compiles, is of a bearable size and refers to nothing outside itself."""
     _validator(json.dumps(schema, sort_keys=True))
+    place, keyword = unknown_keyword(schema)
+    if keyword:
+        at = f"{place}: " if place else ""
+        raise SchemaError(f"{at}JSON Schema has no keyword {keyword!r}; correct it, or begin it with {EXTENSION}")
 
 
 def problems(schema: dict[str, Any], value: Any, seen: Observed) -> str:
@@ -62,10 +66,6 @@ def _validator(schema_text: str) -> Draft202012Validator:
     if len(schema_text) > MAX_BYTES:
         raise SchemaError(f"is longer than {MAX_BYTES} bytes")
     schema = json.loads(schema_text)
-    place, keyword = unknown_keyword(schema)
-    if keyword:
-        at = f"{place}: " if place else ""
-        raise SchemaError(f"{at}JSON Schema has no keyword {keyword!r}; correct it, or begin it with {EXTENSION}")
     patterns = _patterns(schema)
     if patterns > MAX_PATTERNS:
         raise SchemaError(f"has more than {MAX_PATTERNS} patterns; check the rest in the tool itself")

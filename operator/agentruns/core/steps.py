@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Final, assert_never
 
+from agentruns.core.actions import Create
 from agentruns.core.approvals import because
 from agentruns.core.asking import asked, doubted, is_open
 from agentruns.core.look import Look, Moved
@@ -58,6 +59,9 @@ def wind_down(look: Look, *, stop: bool) -> Moved:
     """One move of a step in a run that is ending: nothing new begins, what is in flight is stopped or awaited."""
     in_flight = look.record.state in IN_FLIGHT_STATES
     moved = (stopped(look) if stop else watched(look)) if in_flight else Moved(look.record)
+    if refused := [it for it in moved.preparations if isinstance(it, Create) and it.name in look.seen.refusals]:
+        said = f"the result cannot be stored: {look.seen.refusals[refused[0].name].message}"
+        return Moved(replace(look, record=moved.record).failed("InvalidResult", said))
     if moved.record.state in IN_FLIGHT_STATES | FINAL_STATES | {StepState.IN_DOUBT}:
         return moved
     left = replace(look, record=moved.record)

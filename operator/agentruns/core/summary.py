@@ -48,25 +48,27 @@ def summarised(run: AgentRun, status: RunStatus, now: datetime) -> RunStatus:
 
 
 def done_before(status: RunStatus, but: str = "") -> str:
-    """What a run has done by now and what it may have done, in words; of the step `but` enough is said elsewhere."""
-    done = [it.name for it in status.steps if it.state is StepState.SUCCEEDED]
+    """What a run may have done and what it has, in words; of the step `but` enough is said elsewhere."""
     doubtful = [it.name for it in status.steps if it.state is StepState.IN_DOUBT]
     perhaps = [it.name for it in status.steps if it.effect_state is EffectState.MAY_BE_DONE]
     perhaps = [name for name in perhaps if name not in (*doubtful, but)]
-    said = f"done before: {', '.join(done) or 'nothing'}"
-    if perhaps:
-        said += f"; may have been done: {', '.join(perhaps)}"
-    if doubtful:
-        said += f"; IN DOUBT, may have been done, and nobody is asked any more: {', '.join(doubtful)}"
-    return said
+    done = [it.name for it in status.steps if it.state is StepState.SUCCEEDED]
+    said = f"IN DOUBT, may have been done, and nobody is asked any more: {_names(doubtful)}; " if doubtful else ""
+    said += f"may have been done: {_names(perhaps)}; " if perhaps else ""
+    return f"{said}done before: {_names(done)}"
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{', '.join(names[:LISTED]) or 'nothing'}{more}"
 
 
 def let_pass(status: RunStatus) -> str:
     """Which steps of a run that succeeds have failed, in words; empty if none has."""
     failed = [it for it in status.steps if it.state is StepState.FAILED]
     perhaps = [it.name for it in failed if it.effect_state is EffectState.MAY_BE_DONE]
-    said = f"; failed, which the run lets pass: {', '.join(it.name for it in failed)}" if failed else ""
-    return said + (f"; may have been done all the same: {', '.join(perhaps)}" if perhaps else "")
+    said = f"; failed, which the run lets pass: {_names([it.name for it in failed])}" if failed else ""
+    return said + (f"; may have been done all the same: {_names(perhaps)}" if perhaps else "")
 
 
 def observed(status: RunStatus, generation: int) -> RunStatus:

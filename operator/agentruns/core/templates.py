@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from agentruns.core.digests import size
 from agentruns.core.expressions import MAX_SIZE, Expression, compiled
 from agentruns.core.lexing import ExpressionError, tokens
+from agentruns.core.observed import all_answered
 from agentruns.core.problems import within
 
 
@@ -81,9 +82,10 @@ class _Filling:
 
     def filled(self, value: Any, path: str) -> Any:
         if isinstance(value, dict):
-            return {key: self.filled(item, f"{path}.{key}") for key, item in value.items()}
+            found = all_answered(partial(self.filled, item, f"{path}.{key}") for key, item in value.items())
+            return dict(zip(value, found, strict=True))
         if isinstance(value, list):
-            return [self.filled(item, f"{path}[{index}]") for index, item in enumerate(value)]
+            return all_answered(partial(self.filled, item, f"{path}[{index}]") for index, item in enumerate(value))
         if not isinstance(value, str):
             return value
         with within(path):

@@ -59,11 +59,12 @@ def _ran_too_long(look: Look, pod: PodSeen) -> bool:
 def stopped(look: Look) -> Moved:
     """A step whose pod is recorded, in a run that is being ended: never let go, stopped, and concluded."""
     found = examined(look.record, look.seen)
-    if isinstance(found, Ended) and (found.closed or found.outcome is Outcome.SUCCEEDED):
+    pod = look.pod
+    late = pod is not None and _is_past_its_end(look, pod)
+    if isinstance(found, Ended) and (found.closed or found.outcome is Outcome.SUCCEEDED or late):
         if found.outcome is Outcome.UNKNOWN:
             found = replace(found, message=f"{found.message} (while its run was being ended)")
         return _after(look, found, follows(look.tool.effect, found.outcome))
-    pod = look.pod
     if pod is None:
         return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
     return _given_up(look, pod) or Moved(look.record, actions=(end_of(pod),), wake_at=look.seen.now + PATIENCE)
@@ -71,11 +72,14 @@ def stopped(look: Look) -> Moved:
 
 def _given_up(look: Look, pod: PodSeen) -> Moved | None:
     """What follows from a pod that is past its hard end and says nothing; None where it may or must be waited for."""
-    must_ask = follows(look.tool.effect, Outcome.UNKNOWN) is Next.ASK
-    if pod.started_at is None or look.seen.now < pod.started_at + look.timeout + HARD_END or not must_ask:
+    if not _is_past_its_end(look, pod) or follows(look.tool.effect, Outcome.UNKNOWN) is not Next.ASK:
         return None
     message = f"pod {pod.name} did not answer to being stopped; its node {pod.node} may be lost"
     return _after(look, Ended(Outcome.UNKNOWN, False, "NodeLost", message), Next.ASK)
+
+
+def _is_past_its_end(look: Look, pod: PodSeen) -> bool:
+    return pod.started_at is not None and look.seen.now >= pod.started_at + look.timeout + HARD_END
 
 
 def end_of(pod: PodSeen) -> StopPod | DeletePod:
