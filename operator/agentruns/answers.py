@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final, assert_never
 
@@ -35,6 +35,9 @@ from agentruns.store import Store
 COSTLY_SECONDS: Final = 120.0
 COSTLY_BYTES: Final = 8 * 1024 * 1024
 """How much computing one decision about a run may take, and how much may come of it."""
+HELD: Final = 32_000_000
+HELD_OF_ONE: Final = 8_000_000
+"""Characters of costly questions that are held until they are answered: in all, and of one namespace."""
 QUICK: Final = 0.05
 """Seconds for which a pass waits for costly answers before others take its place."""
 _REMEMBERED: Final = 256
@@ -62,6 +65,8 @@ class Answers:
         self._cluster, self._store, self._changed = cluster, store, changed
         self._evaluators = Evaluators()
         self._work: dict[Key, _Work] = {}
+        self._held = Counter[str]()
+        self._put_off = OrderedDict[Key, None]()
         self._contents: OrderedDict[tuple[str, Question], tuple[Any, int]] = OrderedDict()
         self.proof = PolicyProof(cluster)
 
@@ -109,9 +114,10 @@ class Answers:
         """The answers if they are known soon; else they are worked out beside, without the pass waiting for them."""
         key = (run.metadata.namespace, run.metadata.name)
         work = self._work.setdefault(key, _Work())
-        for question in questions:
-            if key_of(question) not in work.answers:
-                work.answers[key_of(question)] = asyncio.create_task(self._worked_out(question, key[0], work))
+        new = {key_of(question): question for question in questions if key_of(question) not in work.answers}
+        self._make_room(key, sum(_length(question) for question in new.values()))
+        for name, question in new.items():
+            work.answers[name] = asyncio.create_task(self._worked_out(question, key[0], work))
         tasks = [work.answers[key_of(question)] for question in questions]
         _, pending = await asyncio.wait(tasks, timeout=QUICK)
         if pending:
@@ -122,11 +128,32 @@ class Answers:
                 del work.answers[key_of(question)]  # it is worked out anew in the next pass
         return {question: task.result() for question, task in zip(questions, tasks, strict=True)}
 
+    def _make_room(self, key: Key, length: int) -> None:
+        """Raises LaterError if there is no room for questions of this length; the run has its turn when there is."""
+        mine, all_ = self._held[key[0]], self._held.total()
+        if (mine and mine + length > HELD_OF_ONE) or (all_ and all_ + length > HELD):
+            self._put_off[key] = None
+            raise LaterError
+        self._held[key[0]] += length
+
+    def _give_room(self, namespace: str, length: int) -> None:
+        self._held[namespace] -= length
+        if not self._held[namespace]:
+            del self._held[namespace]  # of which a Counter then says 0
+        held = self._held.total()
+        while self._put_off and (not held or (self._held[namespace] <= HELD_OF_ONE // 2 and held <= HELD // 2)):
+            self._changed(self._put_off.popitem(last=False)[0])
+            if held:
+                break  # what it asks may take the room again
+
     async def _worked_out(self, question: Costly, namespace: str, work: _Work) -> Any:
-        if work.seconds > COSTLY_SECONDS or work.bytes > COSTLY_BYTES:
-            said = f"comes after {COSTLY_SECONDS:.0f} s of computing for this run; compute it in a step instead"
-            return said if isinstance(question, Validation) else ExpressionError(said)
-        answer, seconds = await self._evaluators.answer(question, namespace)
+        try:
+            if work.seconds > COSTLY_SECONDS or work.bytes > COSTLY_BYTES:
+                said = f"comes after {COSTLY_SECONDS:.0f} s of computing for this run; compute it in a step instead"
+                return said if isinstance(question, Validation) else ExpressionError(said)
+            answer, seconds = await self._evaluators.answer(question, namespace)
+        finally:
+            self._give_room(namespace, _length(question))
         work.seconds += seconds
         work.bytes += len(str(answer))
         return answer
@@ -175,6 +202,10 @@ class Answers:
                 found = await self._cluster.get(REVISIONS, namespace, tool.revision)
                 _expect(digest(found.get("data")) == tool.digest, f"ControllerRevision {tool.revision}")
                 return ToolSpec.model_validate(found["data"]), len(str(found["data"]))
+
+
+def _length(question: Costly) -> int:
+    return sum(map(len, question.texts))
 
 
 def _expect(is_so: bool, what: str) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import aiohttp  # the client's own transport: its kinds of time-out and error are not wrapped
 from kubernetes.aio import client, config
 
+from agentruns.core.digests import values_in
 from agentruns.core.model import Metadata, Status
 from agentruns.core.naming import API_VERSION, LABEL_MANAGED_BY, LABEL_RUN_UID, MANAGER
 from agentruns.core.patches import Patch
@@ -23,8 +24,10 @@ LOG_TIMEOUT: Final = 60.0
 """Seconds for reading the log of a pod that has ended."""
 CONNECTIONS: Final = 16
 """Connections for requests, each of which is answered in milliseconds."""
-PAGE: Final = 250
-"""Objects of one answer to a listing."""
+PAGE: Final = 64
+"""Objects of one answer to a listing, at most."""
+PAGE_VALUES: Final = 1_000_000
+"""Values in such an answer above which it is not read, but asked for with fewer objects: each takes some 50 bytes."""
 _USER_AGENT: Final = "agentruns-operator"
 """What the audit log and managedFields call this operator."""
 _JSON: Final = "application/json"
@@ -127,13 +130,17 @@ class Cluster:
 
     async def pages(self, resource: Resource, namespace: str | None = None) -> AsyncIterator[tuple[list[Body], int]]:
         """Page by page, all objects of a resource that concern this operator, and the version of the whole list."""
-        query = {"limit": PAGE} | ({"labelSelector": resource.selector} if resource.selector else {})
+        limit, query = PAGE, {"labelSelector": resource.selector} if resource.selector else {}
         while True:
-            page = await self._call("GET", resource.path(namespace), query=query)
+            answer = await self._answer("GET", resource.path(namespace), query={**query, "limit": limit})
+            if values_in(answer) > PAGE_VALUES and limit > 1:
+                limit = max(limit // 4, 1)
+                continue
+            page = json.loads(answer)
             yield page["items"], int(page["metadata"]["resourceVersion"])
             if not page["metadata"].get("continue"):
                 return
-            query["continue"] = page["metadata"]["continue"]
+            limit, query["continue"] = min(limit * 2, PAGE), page["metadata"]["continue"]
 
     async def create(self, manifest: Body, *, dry_run: bool = False) -> Body:
         """The object as it was created, or as it would have been."""
@@ -183,9 +190,16 @@ class Cluster:
     async def _call(
         self, method: str, path: str, body: Any = None, query: Body | None = None, *, content_type: str = _JSON
     ) -> Body:
+        answer = await self._answer(method, path, body, query, content_type=content_type)
+        with _reached():
+            return dict(json.loads(answer))
+
+    async def _answer(
+        self, method: str, path: str, body: Any = None, query: Body | None = None, *, content_type: str = _JSON
+    ) -> bytes:
         response = await self._request(method, path, body, query, content_type=content_type, timeout=TIMEOUT)
         with _reached():
-            return dict(json.loads(await response.read()))
+            return bytes(await response.read())
 
     async def _request(
         self,

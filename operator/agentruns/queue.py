@@ -1,10 +1,11 @@
-"""A keyed work queue: one pass per key at a time, coalesced, with delayed wake-ups and back-off."""
+"""A keyed work queue: one pass per key at a time, coalesced, by turns of namespaces, with wake-ups and back-off."""
 
 import asyncio
 import heapq
 import logging
 import random
 import time
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Final
@@ -24,11 +25,12 @@ class Queue:
         self,
         work: Callable[[Key], Awaitable[float | None]],
         failed: Callable[[Key, int, Exception], None],
-        workers: int = 32,
+        workers: int = 16,
     ) -> None:
         """`work` returns after how many seconds to look again, or None; `failed` is told how often in a row it did."""
         self._work, self._failed, self._workers = work, failed, workers
-        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._turns: OrderedDict[str, deque[Key]] = OrderedDict()
+        self._ready = asyncio.Semaphore(0)
         self._waiting: set[Key] = set()
         self._busy: set[Key] = set()
         self._again: set[Key] = set()
@@ -47,7 +49,8 @@ class Queue:
             if not self._waiting:
                 self._progress = time.monotonic()
             self._waiting.add(key)
-            self._ready.put_nowait(key)
+            self._turns.setdefault(key[0], deque()).append(key)
+            self._ready.release()
 
     @property
     def depth(self) -> int:
@@ -76,7 +79,8 @@ class Queue:
 
     async def _worker(self) -> None:
         while True:
-            key = await self._ready.get()
+            await self._ready.acquire()
+            key = self._next()
             self._waiting.discard(key)
             self._busy.add(key)
             self._due.pop(key, None)
@@ -88,6 +92,14 @@ class Queue:
             if key in self._again:
                 self._again.discard(key)
                 self.add(key)
+
+    def _next(self) -> Key:
+        """The key that has waited longest in the namespace that has waited longest for a turn."""
+        namespace, keys = self._turns.popitem(last=False)
+        key = keys.popleft()
+        if keys:
+            self._turns[namespace] = keys
+        return key
 
     async def _pass(self, key: Key) -> None:
         """One piece of work; whatever goes wrong is logged, counted, and tried again later and later."""

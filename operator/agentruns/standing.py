@@ -29,7 +29,11 @@ def _runs_in(store: Store, phase: Phase) -> int:
 
 def _pending(store: Store) -> list[datetime]:
     """When each open question was asked."""
-    return [it.metadata.creation_timestamp for it in store.all_approvals() if it.status.state is ApprovalState.PENDING]
+    return [
+        it.metadata.creation_timestamp
+        for it in store.all_approvals()
+        if it.status.state is ApprovalState.PENDING and it.spec.decision is None
+    ]
 
 
 def _age(since: datetime | None) -> float:
@@ -37,4 +41,5 @@ def _age(since: datetime | None) -> float:
 
 
 def _in_doubt(store: Store) -> int:
-    return sum(step.state is StepState.IN_DOUBT for run in list(store.runs.values()) for step in run.status.steps)
+    unfinished = [run for run in list(store.runs.values()) if not run.is_final]
+    return sum(step.state is StepState.IN_DOUBT for run in unfinished for step in run.status.steps)

@@ -229,8 +229,16 @@ def _run(body: Body, before: AgentRun | None) -> AgentRun:
         run = AgentRun.model_validate(body)
     if run.is_final:
         left = run.spec.model_copy(update={"steps": (), "input": {}, "output": {}})
-        return run.model_copy(update={"spec": left})
+        return run.model_copy(update={"spec": left, "status": _rest(run)})
     return run
+
+
+def _rest(run: AgentRun) -> RunStatus:
+    """What decisions read of a status to which nothing will be written any more; else all of it."""
+    if run.status.observed_generation != run.metadata.generation:
+        return run.status
+    steps = tuple(it.model_copy(update={"output": None, "message": "", "output_ref": None}) for it in run.status.steps)
+    return run.status.model_copy(update={"steps": steps, "output": None})
 
 
 def _tool(body: Body) -> Tool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from agentruns.core.actions import StopPod
+from agentruns.core.actions import Create, StopPod
 from agentruns.core.checks import MAX_EXPRESSIONS
 from agentruns.core.expressions import MAX_SIZE, Data, value
 from agentruns.core.inputs import MAX_INPUT, Reader
@@ -105,6 +105,15 @@ def test_a_round_considers_some_steps_and_the_next_one_the_others() -> None:
     run = Play(a_run(*(a_step(f"s{n}", approval="Always") for n in range(2 * AT_ONCE + 1)), order="Graph"))
     run.go()
     assert [len(it.steps) for it in run.recorded] == [0, AT_ONCE, 2 * AT_ONCE, 2 * AT_ONCE + 1, 2 * AT_ONCE + 1]
+
+
+def test_a_round_holds_no_more_manifests_than_others_can_spare() -> None:
+    steps = [a_step(f"s{n}", args={"x": "${run.input.x}"}, approval="Always") for n in range(10)]
+    run = a_run(*steps, order="Graph", input={"x": ["y"] * 10_000})
+    tools = {step.tool: a_tool() for step in run.spec.steps}
+    asked = [it for it in decide(run, seen(tools=tools)).preparations if isinstance(it, Create)]
+    assert sum(it.manifest["kind"] == "Approval" for it in asked) == 4
+    assert len(Play(run).go().approvals) == 10
 
 
 def test_a_question_that_is_open_takes_no_evaluation() -> None:

@@ -62,6 +62,23 @@ class Gate:
         self.done.append(key)
 
 
+def test_a_namespace_with_many_keys_does_not_keep_others_from_their_turn() -> None:
+    gate = Gate()
+    many = [("hog", f"r{n}") for n in range(50)]
+
+    async def scene(queue: Queue) -> None:
+        for key in many:
+            queue.add(key)
+        queue.add(A)
+        await until(lambda: len(gate.begun) == 4)
+        gate.open()
+        await until(lambda: len(gate.done) == 51)
+
+    worked(gate, scene)
+    assert gate.begun.index(A) == 1
+    assert [key for key in gate.begun if key != A] == many
+
+
 def test_a_key_is_worked_on_by_one_worker_at_a_time_and_once_more_for_all_that_came_meanwhile() -> None:
     gate = Gate()
 

@@ -235,6 +235,14 @@ def test_of_a_run_that_is_over_nothing_is_kept_that_no_decision_needs(world: See
     assert (kept.steps, kept.input, kept.ttl_after_finished) == ((), {}, timedelta(hours=1))
 
 
+@pytest.mark.parametrize(("observed", "kept"), [(0, None), (-1, {"x": 1})])
+def test_the_outputs_of_a_finished_run_are_kept_only_where_they_are_written_again(observed: int, kept: Any) -> None:
+    step = {"name": "a", "state": "Succeeded", "podUID": "p", "output": {"x": 1}, "message": "m"}
+    done = a_run(11, phase="Succeeded", observedGeneration=observed, steps=[step], output={"x": 1})
+    status = Seen().take(done).store.runs[RUN].status
+    assert (status.output, status.steps[0].output, status.steps[0].pod_uid) == (kept, kept, "p")
+
+
 def test_a_spec_is_read_once_as_long_as_it_is_the_same(world: Seen) -> None:
     before = world.store.runs[RUN]
     world.take(a_run(11, phase="Running"))

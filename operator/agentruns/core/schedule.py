@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from agentruns.core.actions import Create
+from agentruns.core.digests import size
 from agentruns.core.inputs import Reader
 from agentruns.core.limits import Ending
 from agentruns.core.look import Look, Moved
@@ -22,6 +24,8 @@ from agentruns.core.steps import advance, wind_down
 
 AT_ONCE: Final = 100
 """Steps that a round considers for the first time; the others have their turn in the next pass, as others' runs do."""
+PREPARED_SIZE: Final = 65_536
+"""Characters and values of manifests after which a round begins no more steps: a pass holds them all at once."""
 
 Tools = Mapping[str, ToolSpec]
 
@@ -41,18 +45,19 @@ def one_round(run: AgentRun, status: RunStatus, tools: Tools, limit: Ending | No
     records = {record.name: record for record in status.steps}
     reader = Reader(run, records, seen)
     room = run.spec.parallelism - sum(record.state in IN_FLIGHT_STATES for record in records.values())
-    moves, failed, begun = [], False, 0
+    moves, failed, begun, held = [], False, 0, 0
     for step in run.spec.steps:
         record = records.get(step.name) or StepStatus(name=step.name)
         ready = all(_is_over(records.get(need)) for need in needs[step.name])
         if not _may_move(run, record, ready=ready, room=0 if failed else room, ending=limit is not None):
             continue
         begun += record.state is StepState.PENDING
-        if record.state is StepState.PENDING and begun > AT_ONCE:
+        if record.state is StepState.PENDING and (begun > AT_ONCE or held > PREPARED_SIZE):
             continue
         look = Look(reader, step, record, pins[step.tool], tools[step.tool])
         moved = wind_down(look, stop=limit.stop) if limit else advance(look)
         moves.append(moved)
+        held += sum(size(it.manifest, PREPARED_SIZE) for it in moved.preparations if isinstance(it, Create))
         room -= _takes_room(record, moved)
         failed |= moved.record.state is StepState.FAILED and step.on_failure == "Fail"
         if moved.record.state is not StepState.PENDING:
