@@ -141,6 +141,7 @@ def test_an_output_that_was_deleted_while_the_operator_was_down_is_said_to_be_lo
     [stored] = [it["metadata"]["name"] for it in space.all("configmaps") if "output" in it["metadata"]["name"]]
     space.delete("configmaps", stored)
     operator.start()
+    space.decided("loses", "Approve")
     status = space.ended("loses")
     assert (status["phase"], status["reason"]) == ("Failed", "StateLost")
     assert "the output of step big is lost" in status["message"]
