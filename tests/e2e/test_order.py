@@ -63,7 +63,7 @@ def test_the_two_sides_of_a_diamond_run_at_once(ended: dict[str, Body]) -> None:
 
 
 def test_a_diamond_of_two_steps_of_two_seconds_takes_well_under_four(ended: dict[str, Body]) -> None:
-    """Its four pods are run; the two steps after one another would alone take more. The best of three: others work too."""
+    """Its four pods are run; the two steps after one another would take more. The best of three: others work too."""
     took = []
     for name in DIAMONDS:
         sides = [times(ended[name], side) for side in ("left", "right")]
