@@ -123,6 +123,14 @@ def test_who_starts_a_run_is_written_by_the_api_server(shop: Shop) -> None:
         assert run.body["spec"]["requestedBy"] == author
 
 
+def test_who_started_a_run_is_kept_whatever_is_put_in_its_place(shop: Shop) -> None:
+    author = f"system:serviceaccount:{shop.namespace}:author"
+    run = shop.stored("agentruns", agentrun(), by="author")
+    for claimed in (None, ALICE):
+        answer = shop.accounts["admin"].patch(run, {"spec": {"requestedBy": claimed}}, store=True)
+        assert answer.body["spec"]["requestedBy"] == author
+
+
 @pytest.mark.parametrize("spec", [None, "refund", {}])
 def test_a_run_without_steps_is_refused_for_that_and_nothing_else(shop: Shop, spec: Any) -> None:
     message = shop.accounts["author"].create(shop.at("agentruns"), agentrun() | {"spec": spec}).message
