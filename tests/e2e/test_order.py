@@ -63,14 +63,17 @@ def test_the_two_sides_of_a_diamond_run_at_once(ended: dict[str, Body]) -> None:
 
 
 def test_a_diamond_of_two_steps_of_two_seconds_takes_well_under_four(ended: dict[str, Body]) -> None:
-    """Its four pods are run; the two steps after one another would take more. The best of three: others work too."""
-    took = []
+    """All four of its pods take less than its sides alone would one after the other, which is more than four seconds.
+
+    As a share of that, since how long a pod takes is the machine's; the best of three, since others work on it too.
+    """
+    shares = []
     for name in DIAMONDS:
-        sides = [times(ended[name], side) for side in ("left", "right")]
-        assert all(end - start >= timedelta(seconds=2) for start, end in sides)
         began, finished = (datetime.fromisoformat(ended[name][it]) for it in ("startedAt", "finishedAt"))
-        took.append(finished - began)
-    assert min(took) < timedelta(seconds=3.7)
+        sides = [end - start for start, end in (times(ended[name], side) for side in ("left", "right"))]
+        assert all(side >= timedelta(seconds=2) for side in sides)
+        shares.append((finished - began) / sum(sides, timedelta()))
+    assert min(shares) < 0.9, shares
 
 
 def test_no_more_steps_run_at_once_than_the_run_allows(ended: dict[str, Body]) -> None:
