@@ -23,6 +23,7 @@ from agentruns.core.observed import (
     StoredOutput,
     Validation,
     key_of,
+    length_of,
 )
 from agentruns.core.resources import AgentRun, ToolSpec
 from agentruns.core.result_lines import parsed
@@ -115,7 +116,7 @@ class Answers:
         key = (run.metadata.namespace, run.metadata.name)
         work = self._work.setdefault(key, _Work())
         new = {key_of(question): question for question in questions if key_of(question) not in work.answers}
-        self._make_room(key, sum(_length(question) for question in new.values()))
+        self._make_room(key, sum(length_of(question) for question in new.values()))
         for name, question in new.items():
             work.answers[name] = asyncio.create_task(self._worked_out(question, key[0], work))
         tasks = [work.answers[key_of(question)] for question in questions]
@@ -153,7 +154,7 @@ class Answers:
                 return said if isinstance(question, Validation) else ExpressionError(said)
             answer, seconds = await self._evaluators.answer(question, namespace)
         finally:
-            self._give_room(namespace, _length(question))
+            self._give_room(namespace, length_of(question))
         work.seconds += seconds
         work.bytes += len(str(answer))
         return answer
@@ -202,10 +203,6 @@ class Answers:
                 found = await self._cluster.get(REVISIONS, namespace, tool.revision)
                 _expect(digest(found.get("data")) == tool.digest, f"ControllerRevision {tool.revision}")
                 return ToolSpec.model_validate(found["data"]), len(str(found["data"]))
-
-
-def _length(question: Costly) -> int:
-    return sum(map(len, question.texts))
 
 
 def _expect(is_so: bool, what: str) -> None:

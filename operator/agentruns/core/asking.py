@@ -7,6 +7,7 @@ from agentruns.core import outputs
 from agentruns.core.actions import Create, SettleApproval
 from agentruns.core.approvals import Demand, demand, doubt_request, effect_request, is_ours
 from agentruns.core.attempts import Ended, Outcome, examined
+from agentruns.core.digests import compact
 from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
 from agentruns.core.observed import GivenOutput, Lost, PolicyEnforced
@@ -93,12 +94,12 @@ def _happened(look: Look) -> Moved:
     """A step that a person says has happened; what it cannot have returned is asked about anew."""
     approval = look.seen.approvals[look.record.approval]
     given = look.seen.answer(GivenOutput(approval.metadata.name, approval.metadata.uid))
-    wrong = given.message if isinstance(given, Lost) else outputs.misfit(look, given, "decision.output")
+    wrong = given.message if isinstance(given, Lost) else outputs.misfit(look, given, compact(given), "decision.output")
     if not wrong:
         return outputs.settled(look, given)
     cause = look.record.message.partition(_ASKED_ANEW)[0][:_CAUSE_LENGTH]
-    again = look.recording(decision=None, asked_anew=look.record.asked_anew + 1)
-    return Moved(again.recording(message=f"{cause}{_ASKED_ANEW}: {wrong}").record)
+    said = f"{cause}{_ASKED_ANEW}: {wrong}"
+    return Moved(look.recording(decision=None, asked_anew=look.record.asked_anew + 1, message=said).record)
 
 
 def _answer(look: Look, question: Demand) -> RecordedDecision | Moved:

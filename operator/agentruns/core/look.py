@@ -8,7 +8,7 @@ from agentruns.core.actions import Action, Preparation
 from agentruns.core.inputs import Attempt, Reader, arguments, carried, tool_input
 from agentruns.core.observed import Observed, PodSeen
 from agentruns.core.problems import MESSAGE_LENGTH, printable
-from agentruns.core.resources import AgentRun, EffectState, PinnedTool, Step, StepState, StepStatus, ToolSpec
+from agentruns.core.resources import AgentRun, Effect, EffectState, PinnedTool, Step, StepState, StepStatus, ToolSpec
 
 _MAY_BE_DONE: Final = "; the effect may have been done"
 
@@ -42,6 +42,10 @@ class Look:
     def pod(self) -> PodSeen | None:
         """The recorded pod, if it can be seen."""
         return self.seen.pods.get(self.record.pod_uid)
+
+    def effect(self, state: EffectState) -> EffectState:
+        """This much of an effect, or none where the tool only reads."""
+        return EffectState.NONE if self.tool.effect is Effect.READ_ONLY else state
 
     def args(self) -> Any:
         """The arguments as they go to the tool; raises Problem if they do not fit."""

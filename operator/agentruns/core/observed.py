@@ -5,7 +5,7 @@ deciding stays free of I/O while a file, a fresh read or a costly evaluation is 
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -144,11 +144,6 @@ class Evaluation:
     expression: str
     environment: str
 
-    @property
-    def texts(self) -> tuple[str, str]:
-        """All of the question."""
-        return self.expression, self.environment
-
 
 @dataclass(frozen=True)
 class Validation:
@@ -156,11 +151,6 @@ class Validation:
 
     schema: str
     value: str
-
-    @property
-    def texts(self) -> tuple[str, str]:
-        """All of the question."""
-        return self.schema, self.value
 
 
 @dataclass(frozen=True)
@@ -177,7 +167,12 @@ Question = PodIsGone | ResultOf | StoredOutput | PinnedSpec | PolicyEnforced | G
 
 def key_of(question: Question) -> Hashable:
     """What an answer is kept under: of a costly question its digest, since its text may have a megabyte."""
-    return fingerprint(*question.texts) if isinstance(question, Costly) else question
+    return fingerprint(*astuple(question)) if isinstance(question, Costly) else question
+
+
+def length_of(question: Question) -> int:
+    """Characters of a costly question; others hold next to nothing."""
+    return sum(map(len, astuple(question))) if isinstance(question, Costly) else 0
 
 
 class Unanswered(Exception):  # noqa: N818 - it is no error: it is how a decision asks
@@ -196,7 +191,7 @@ def all_answered(computations: Iterable[Callable[[], T]]) -> list[T]:
             found.append(computation())
         except Unanswered as unanswered:
             asked += unanswered.questions
-            size += sum(len(text) for it in unanswered.questions if isinstance(it, Costly) for text in it.texts)
+            size += sum(map(length_of, unanswered.questions))
         if size > ASKED_AT_ONCE:
             break  # the rest is asked when these are answered
     if asked:

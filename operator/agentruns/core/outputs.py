@@ -12,7 +12,7 @@ from agentruns.core.look import Look, Moved
 from agentruns.core.naming import LABEL_MANAGED_BY, LABEL_RUN_UID, LABEL_STEP, MANAGER, OUTPUT_KEY, output_name
 from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem
-from agentruns.core.resources import Effect, EffectState, OutputRef, StepState, Verification, owner
+from agentruns.core.resources import EffectState, OutputRef, StepState, Verification, owner
 
 INLINE: Final = 4096
 """Bytes of one output that the status carries."""
@@ -31,20 +31,21 @@ def settled(look: Look, output: Any) -> Moved:
 
 
 def _judged(look: Look, output: Any) -> Moved:
-    if wrong := misfit(look, output, "the result"):
+    text = compact(output)
+    if wrong := misfit(look, output, text, "the result"):
         return Moved(look.failed("InvalidResult", wrong))
     if look.step.verify:
         environment = {"result": Data(output), "args": Data(look.args())}
         for place, rule in enumerate(look.step.verify):
             if said := _broken(rule, environment, look.seen):
                 return Moved(look.failed("VerificationFailed", f"verify[{place}]: {said}"))
-    return _kept(look, output)
+    return _kept(look, output, text)
 
 
-def misfit(look: Look, output: Any, what: str) -> str:
-    """Why an output cannot be the tool's, in a sentence about `what`; empty if it can."""
-    if (length := len(compact(output))) > MAX_STORED:
-        return f"{what} has {length} bytes as it is stored; at most {MAX_STORED} are taken"
+def misfit(look: Look, output: Any, text: bytes, what: str) -> str:
+    """Why an output, and the text of it, cannot be the tool's, in a sentence about `what`; empty if it can."""
+    if len(text) > MAX_STORED:
+        return f"{what} has {len(text)} bytes as it is stored; at most {MAX_STORED} are taken"
     schema = look.tool.output_schema
     if schema and (wrong := schemas.problems(schema, output, look.seen)):
         return f"{what} does not fit the outputSchema of tool {look.step.tool}: {wrong}"
@@ -61,11 +62,9 @@ def _broken(rule: Verification, environment: Mapping[str, Data], seen: Observed)
     return rule.message or f"{rule.expression} is not true"
 
 
-def _kept(look: Look, output: Any) -> Moved:
+def _kept(look: Look, output: Any, text: bytes) -> Moved:
     """The step succeeded with this output, stored where its size belongs."""
-    text = compact(output)
-    effect = EffectState.NONE if look.tool.effect is Effect.READ_ONLY else EffectState.DONE
-    done = look.recording(message="", effect_state=effect)
+    done = look.recording(message="", effect_state=look.effect(EffectState.DONE))
     if len(text) <= INLINE and len(text) + _inline_bytes(look) <= INLINE_IN_ALL:
         record = done.ended(StepState.SUCCEEDED, "Completed").model_copy(update={"output": output})
         return Moved(record)

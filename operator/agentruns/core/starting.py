@@ -11,7 +11,7 @@ from agentruns.core.look import Look, Moved
 from agentruns.core.network import policies_for
 from agentruns.core.observed import PodSeen, Refusal
 from agentruns.core.pods import attempt_pod_name, sandbox_pod
-from agentruns.core.resources import Effect, EffectState, StepState, StepStatus
+from agentruns.core.resources import EffectState, StepState, StepStatus
 
 RETRY_REFUSED: Final = timedelta(seconds=10)
 _MEND: Final = ". Change what is refused of the Tool (resources, runtimeClassName, egress, env), or what refuses it"
@@ -77,8 +77,8 @@ def _cleared(look: Look, attempt: Attempt, pod: PodSeen) -> Moved:
     if pod.gated:
         return Moved(look.record, preparations=(DeletePod(pod.name, pod.uid, pod.resource_version),))
     message = f"pod {pod.name} was started by somebody else; what it did is not known"
-    effect_state = EffectState.NONE if look.tool.effect is Effect.READ_ONLY else EffectState.MAY_BE_DONE
-    doubt = {"state": StepState.IN_DOUBT, "effect_state": effect_state, "reason": "ForeignPod"}
+    perhaps = look.effect(EffectState.MAY_BE_DONE)
+    doubt = {"state": StepState.IN_DOUBT, "effect_state": perhaps, "reason": "ForeignPod"}
     held = {"attempt": attempt.number, "pod": pod.name, "pod_uid": pod.uid, "approval": ""}
     return Moved(look.recording(**doubt, **held, message=message).record)
 

@@ -21,7 +21,7 @@ from agentruns.core.attempts import (
 from agentruns.core.look import Look, Moved
 from agentruns.core.model import in_seconds
 from agentruns.core.observed import PodSeen
-from agentruns.core.resources import Effect, EffectState, StepState, StepStatus
+from agentruns.core.resources import EffectState, StepState, StepStatus
 
 QUIET_START: Final = timedelta(seconds=2)
 """A pod that runs longer than this is recorded as Running; a shorter one needs no write for it."""
@@ -152,9 +152,7 @@ def _after(look: Look, ended: Ended, following: Next) -> Moved:
 
 def _effect_state(look: Look, outcome: Outcome) -> EffectState:
     """What is known of the effect after an attempt: what one attempt may have done, no later one takes back."""
-    if look.tool.effect is Effect.READ_ONLY or outcome not in _MAY_HAVE_DONE:
-        return look.record.effect_state
-    return EffectState.MAY_BE_DONE
+    return look.effect(EffectState.MAY_BE_DONE) if outcome in _MAY_HAVE_DONE else look.record.effect_state
 
 
 def _again(look: Look, ended: Ended) -> Moved:
