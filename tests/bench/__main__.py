@@ -5,17 +5,12 @@ import os
 import secrets
 import statistics
 import sys
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from agentruns.cluster import APPROVALS, PODS, RUNS, Cluster
-from agentruns.core.inputs import Attempt
-from agentruns.core.observed import SandboxSettings
-from agentruns.core.pods import sandbox_pod
-from agentruns.core.resources import AgentRun, ToolSpec
 
 from tests.bench import manifests, process
 from tests.bench.api import Moments, writes_since
+from tests.bench.report import row, spread
 from tests.cluster.places import AUDIT_LOG
 from tests.images import sandbox_image
 
@@ -32,7 +27,7 @@ async def bare_pods(cluster: Cluster, namespace: str) -> list[float]:
     async with Moments(cluster, PODS, namespace, lambda pod: pod.get("status", {}).get("phase", "")) as pods:
         for number in range(ROUNDS):
             name = f"bare-{number}"
-            await cluster.create(manifests.bare_pod(_sandbox(namespace), name))
+            await cluster.create(manifests.bare_pod(manifests.sandbox(namespace, sandbox_image()), name))
             start = loop.time()
             await pods.at(name, "Running")
             async with cluster.pod_log(namespace, name, "tool", follow=True) as stream:
@@ -40,14 +35,6 @@ async def bare_pods(cluster: Cluster, namespace: str) -> list[float]:
             found.append(loop.time() - start)
             await asyncio.sleep(0.5)
     return found
-
-
-def _sandbox(namespace: str) -> dict[str, Any]:
-    spec = ToolSpec.model_validate(manifests.tool(namespace, sandbox_image())["spec"])
-    metadata = {"name": "bare", "namespace": namespace, "uid": "u", "creationTimestamp": datetime.now(UTC)}
-    run = AgentRun.model_validate({"metadata": metadata, "spec": manifests.run(namespace, "bare", 1)["spec"]})
-    attempt = Attempt("s0", 1, 0, spec, "r", timedelta(minutes=5), {}, '{"args":{}}', "sha256:0", "key")
-    return sandbox_pod(run, attempt, datetime.now(UTC) + timedelta(minutes=5), SandboxSettings())
 
 
 async def runs_of(cluster: Cluster, namespace: str, steps: int) -> list[float]:
@@ -112,17 +99,6 @@ async def _decisions(cluster: Cluster, namespace: str) -> list[float]:
             found.append(pods.seen[new.pop()] - start)
             await asyncio.sleep(1)
     return found
-
-
-def row(what: str, value: str, how: str) -> None:
-    """One row of the table."""
-    print(f"| {what} | {value} | {how} |", flush=True)
-
-
-def spread(values: list[float]) -> str:
-    """Median and ninety-fifth percentile in milliseconds."""
-    ordered = sorted(values)
-    return f"p50 {statistics.median(ordered) * 1000:.0f} ms, p95 {ordered[int(len(ordered) * 0.95) - 1] * 1000:.0f} ms"
 
 
 async def main() -> None:

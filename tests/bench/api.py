@@ -14,9 +14,11 @@ OPERATOR = "system:serviceaccount:agentruns-system:agentruns-operator"
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 
 
-async def watch(cluster: Cluster, resource: Resource, namespace: str, version: str) -> AsyncIterator[Body]:
-    """Every object of a kind as it changes from this version on."""
-    query = {"watch": "true", "resourceVersion": version}
+async def watch(
+    cluster: Cluster, resource: Resource, namespace: str | None, version: str, selected: Body | None = None
+) -> AsyncIterator[Body]:
+    """Every object of a kind, or every selected one, as it changes from this version on."""
+    query = {"watch": "true", "resourceVersion": version} | (selected or {})
     response = await cluster._request("GET", resource.path(namespace), query=query, timeout=None)
     try:
         async for line in response.content:

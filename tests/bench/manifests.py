@@ -1,8 +1,13 @@
 """What the benchmark applies."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from agentruns.core.inputs import Attempt
 from agentruns.core.naming import API_VERSION
+from agentruns.core.observed import SandboxSettings
+from agentruns.core.pods import sandbox_pod
+from agentruns.core.resources import AgentRun, ToolSpec
 
 Body = dict[str, Any]
 PROGRAM = "import sys; sys.stdin.read(); print(1)"
@@ -41,6 +46,16 @@ def namespace(name: str) -> Body:
         "kind": "Namespace",
         "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
     }
+
+
+def sandbox(namespace: str, image: str, placement: Body | None = None) -> Body:
+    """The pod that the operator would make of the tool's only call."""
+    spec = ToolSpec.model_validate(tool(namespace, image)["spec"])
+    metadata = {"name": "bare", "namespace": namespace, "uid": "u", "creationTimestamp": datetime.now(UTC)}
+    owner = AgentRun.model_validate({"metadata": metadata, "spec": run(namespace, "bare", 1)["spec"]})
+    attempt = Attempt("s0", 1, 0, spec, "r", timedelta(minutes=5), {}, '{"args":{}}', "sha256:0", "key")
+    settings = SandboxSettings.model_validate(placement or {})
+    return sandbox_pod(owner, attempt, datetime.now(UTC) + timedelta(minutes=5), settings)
 
 
 def bare_pod(sandbox: Body, name: str) -> Body:

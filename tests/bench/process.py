@@ -20,14 +20,20 @@ def _command(place: Path) -> bytes:
         return b""
 
 
+def of(pid: int) -> Path:
+    """The /proc folder of a process."""
+    return Path("/proc", str(pid))
+
+
 async def cpu_share(place: Path, seconds: float) -> float:
     """The percentage of one core that a process uses over this time."""
-    before = _cpu_seconds(place)
+    before = cpu_seconds(place)
     await asyncio.sleep(seconds)
-    return (_cpu_seconds(place) - before) / seconds * 100
+    return (cpu_seconds(place) - before) / seconds * 100
 
 
-def _cpu_seconds(place: Path) -> float:
+def cpu_seconds(place: Path) -> float:
+    """The processor time that a process has used."""
     fields = (place / "stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

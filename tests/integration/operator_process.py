@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from tests.commands import kubectl
 from tests.installed import value_in
@@ -19,12 +20,13 @@ from tests.waiting import until
 class OperatorProcess:
     """Starts, is ready, is killed, and starts again."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, **settings: Any) -> None:
         """Keeps its kubeconfig, its settings and its log in this directory."""
         self._kubeconfig, self._settings, self._log = (place / it for it in ("kubeconfig", "settings.json", "log"))
         self._kubeconfig.write_text(_kubeconfig())
         self._metrics, self._health = _free_port(), _free_port()
-        self._settings.write_text(json.dumps({"metricsPort": self._metrics, "healthPort": self._health}))
+        ports = {"metricsPort": self._metrics, "healthPort": self._health}
+        self._settings.write_text(json.dumps(ports | settings))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -34,6 +36,12 @@ class OperatorProcess:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
         until(self._is_ready, lambda: f"the operator is ready; its log:\n{self._log.read_text()[-4000:]}", 60)
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that runs."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
 
     def kill(self) -> None:
         """Ends it at once, whatever it is doing; nothing happens if it does not run."""
