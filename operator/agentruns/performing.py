@@ -69,14 +69,8 @@ class Performer:
         except ApiError as error:
             if error.status == 409 and error.reason == "AlreadyExists":
                 return await self._adopt(manifest)
-            if error.status == 403 and "exceeded quota" in error.message:
-                return Refusal(error.message, for_now=True, reason="QuotaExceeded")
-            if error.is_of_a_namespace_that_ends:
-                return Refusal(error.message, for_now=True)
-            if error.is_not_about_the_object:
-                raise
-            if error.status in (403, 413, 422) and manifest["kind"] in _AUTHORED:
-                return Refusal(error.message, for_now=False)
+            if refusal := refusal_of(manifest["kind"], error):
+                return refusal
             raise
         self._take(created)
         return None
@@ -155,6 +149,17 @@ class Performer:
         except ApiError as error:
             if error.status != 404:
                 raise _stale_or(error) from error
+
+
+def refusal_of(kind: str, error: ApiError) -> Refusal | None:
+    """What the API server's answer says about creating an object of a kind; None if it is not about that."""
+    if error.status == 403 and "exceeded quota" in error.message:
+        return Refusal(error.message, for_now=True, reason="QuotaExceeded")
+    if error.is_of_a_namespace_that_ends:
+        return Refusal(error.message, for_now=True)
+    if error.is_not_about_the_object or error.status not in (403, 413, 422) or kind not in _AUTHORED:
+        return None
+    return Refusal(error.message, for_now=False)
 
 
 def _stale_or(error: ApiError) -> Exception:

@@ -52,6 +52,16 @@ def test_a_refusal_before_is_no_time_of_waiting_for_a_tool() -> None:
     assert run.go().go(119).status.reason == "WaitingForTool"
 
 
+def test_a_quota_that_has_no_room_for_a_pin_is_waited_for_and_named() -> None:
+    run = Play(a_run(a_step("a")))
+    run.refused["ControllerRevision"] = Refusal("exceeded quota: tight", for_now=True, reason="QuotaExceeded")
+    assert (run.go().status.phase, run.status.reason) == (Phase.PENDING, "QuotaExceeded")
+    assert run.condition("Stalled") == ("False", "NotStalled")
+    assert "exceeded quota: tight" in run.status.message
+    run.refused.clear()
+    assert run.go(10).states() == {"a": "Prepared"}
+
+
 def test_the_time_a_run_was_paused_is_no_time_of_waiting_for_a_tool() -> None:
     run = Play(a_run(a_step("lookup"), desiredState="Paused"))
     run.tools.clear()

@@ -251,6 +251,16 @@ def test_a_cancelled_run_does_not_wait_for_room_for_a_result() -> None:
     assert run.step("a").message == "the result cannot be stored: exceeded quota"
 
 
+def test_a_run_that_fails_waits_for_room_for_a_result_that_it_lets_finish() -> None:
+    run = play(a_step("a"), a_step("b"), order="Graph").starts("a")
+    run.refused["ConfigMap"] = Refusal("exceeded quota", for_now=True, reason="QuotaExceeded")
+    run.fails("b", 65).says("a", "x" * 5000).ends("a").go()
+    assert (run.status.phase, run.status.reason, run.states()["a"]) == (Phase.RUNNING, "QuotaExceeded", "Prepared")
+    run.refused.clear()
+    assert run.go(10).status.phase is Phase.FAILED
+    assert run.states() == {"a": "Succeeded", "b": "Failed"}
+
+
 def test_what_succeeds_while_it_is_cancelled_has_succeeded() -> None:
     run = play(a_step("a"), a_step("b")).starts("a").says("a", 1).wants(desiredState="Cancelled")
     assert run.states() == {"a": "Succeeded"}

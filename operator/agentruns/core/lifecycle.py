@@ -106,7 +106,7 @@ def _unpinned(run: AgentRun, refusal: Refusal, seen: Observed) -> Decision:
     said = f"the API server refused to pin a tool: {refusal.message}"
     if not refusal.for_now:
         return _invalid(run, said, seen)
-    status = _in(run, run.status, Phase.PENDING, "CreationRefused", said, seen)
+    status = _in(run, run.status, Phase.PENDING, refusal.reason, said, seen)
     return Decision(status, wake_at=seen.now + RETRY_REFUSED)
 
 
@@ -146,7 +146,8 @@ def _go_on(run: AgentRun, before: RunStatus, tools: Tools, seen: Observed) -> De
     preparations = tuple(it for it in wanted if it not in refused)
     phased = _phased(run, status, ending(run, status, seen.now), seen, holding=bool(wanted))
     if refused:
-        phased = _in(run, phased, phased.phase, "CreationRefused", seen.refusals[refused[0].name].message, seen)
+        refusal = seen.refusals[refused[0].name]
+        phased = _in(run, phased, phased.phase, refusal.reason, refusal.message, seen)
     left = loose_ends(run, phased, seen) if not preparations else None
     wakes = [move.wake_at for move in moved.moves] + [left.wake_at if left else None, _deadline_at(run, phased, seen)]
     wakes += [seen.now + RETRY_REFUSED] if refused else []

@@ -59,8 +59,10 @@ def wind_down(look: Look, *, stop: bool) -> Moved:
     """One move of a step in a run that is ending: nothing new begins, what is in flight is stopped or awaited."""
     in_flight = look.record.state in IN_FLIGHT_STATES
     moved = (stopped(look) if stop else watched(look)) if in_flight else Moved(look.record)
-    if refused := [it for it in moved.preparations if isinstance(it, Create) and it.name in look.seen.refusals]:
-        said = f"the result cannot be stored: {look.seen.refusals[refused[0].name].message}"
+    wanted = [it.name for it in moved.preparations if isinstance(it, Create)]
+    refused = [refusal for name in wanted if (refusal := look.seen.refusals.get(name))]
+    if refused and (stop or not refused[0].for_now):
+        said = f"the result cannot be stored: {refused[0].message}"
         return Moved(replace(look, record=moved.record).failed("InvalidResult", said))
     if moved.record.state in IN_FLIGHT_STATES | FINAL_STATES | {StepState.IN_DOUBT}:
         return moved
