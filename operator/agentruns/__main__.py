@@ -18,6 +18,7 @@ from agentruns.listing import first_listing, keep_listing
 from agentruns.queue import Queue
 from agentruns.reconciler import App, reconcile
 from agentruns.results import Followers
+from agentruns.room import Room
 from agentruns.settings import Settings, own_namespace
 from agentruns.standing import describe
 from agentruns.store import Store
@@ -74,7 +75,8 @@ async def operate(settings: Settings) -> None:
     store = Store(queue.add, tool_queue.add)
     announcer = Announcer(cluster, secrets.token_hex(4))
     followers = Followers(cluster, store)
-    app = App(cluster, store, Answers(cluster, store, queue.add), followers, announcer, settings)
+    room = Room(settings.limits, store, queue.add)
+    app = App(cluster, store, Answers(cluster, store, queue.add), room, followers, announcer, settings)
     health = Health(queue)
     describe(store, {"AgentRun": queue, "Tool": tool_queue})
     metrics.serve(settings.metrics_port)

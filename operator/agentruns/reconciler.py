@@ -11,15 +11,16 @@ from agentruns.announce import Announcer
 from agentruns.answers import Answers, LaterError
 from agentruns.clock import utc_now
 from agentruns.cluster import RUNS, ApiError, Cluster
-from agentruns.core.actions import Create
+from agentruns.core.actions import Create, Preparation
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.naming import Key
-from agentruns.core.observed import Observed, Refusal, Unanswered, key_of
+from agentruns.core.observed import POD_LIMIT_REACHED, Observed, Refusal, Unanswered, key_of
 from agentruns.core.resources import HOLDING_STATES, AgentRun, RunStatus
 from agentruns.fresh import is_there
 from agentruns.orphans import release_orphans
 from agentruns.performing import Performer, StaleError
 from agentruns.results import Followers
+from agentruns.room import Room
 from agentruns.settings import Settings
 from agentruns.store import Store
 
@@ -35,6 +36,7 @@ class App:
     cluster: Cluster
     store: Store
     answers: Answers
+    room: Room
     followers: Followers
     announcer: Announcer
     settings: Settings
@@ -42,13 +44,19 @@ class App:
 
 async def reconcile(key: Key, app: App) -> float | None:
     """One pass over a run; returns after how many seconds to look again, or None to wait for news."""
+    app.room.share()  # what has this run looked at may be that a pod has ended
     run = app.store.runs.get(key)
     if run is None:
         app.answers.forget_costly(key)
+        app.room.leave(key)
         await release_orphans(key, app.cluster, app.store)
         return None
     with metrics.PASS_SECONDS.time():
-        again = await Pass(run, app).made()
+        try:
+            again = await Pass(run, app).made()
+        except Exception:
+            app.room.leave(key)  # others need not wait until it succeeds
+            raise
     metrics.LAST_PASS.set_to_current_time()
     return again
 
@@ -89,6 +97,8 @@ class Pass:
                 continue
             if not decision.preparations:
                 self._app.answers.forget_costly(self._key)
+                if all(it.reason != POD_LIMIT_REACHED for it in self._refusals.values()):
+                    self._app.room.leave(self._key)
                 return decision
             await self._prepare(decision)
         raise StaleError("too much to prepare in one pass")
@@ -118,7 +128,7 @@ class Pass:
             for preparation in decision.preparations:
                 if isinstance(preparation, Create) and preparation.name in self._created:
                     raise StaleError(f"{preparation.name} was made in this pass, and is not what was asked for")
-                refusal = await self._perform(preparation)
+                refusal = await self._prepared(preparation)
                 if isinstance(preparation, Create) and refusal is None:
                     self._created.add(preparation.name)
                 elif isinstance(preparation, Create) and refusal:
@@ -127,6 +137,13 @@ class Pass:
             if self._run.status.started_at is not None and decision.status.steps != self._run.status.steps:
                 await self._record(decision.status)
             raise
+
+    async def _prepared(self, preparation: Preparation) -> Refusal | None:
+        """Performs a preparation, a pod's only if there is room for it; a Refusal if it may not be."""
+        if not isinstance(preparation, Create) or preparation.manifest["kind"] != "Pod":
+            return await self._perform(preparation)
+        with self._app.room.for_pod(self._key) as full:
+            return full or await self._perform(preparation)
 
     async def _record(self, status: RunStatus) -> bool:
         """Writes the status under the version it was decided from; False if the run has changed meanwhile."""

@@ -5,10 +5,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
 
+from pydantic import Field
+
 from agentruns.core.model import Duration, Strict
 from agentruns.core.observed import SandboxSettings
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class Limits(Strict):
+    """How much may be under way at once; 0 is no limit."""
+
+    active_pods: int = Field(0, ge=0)
+    active_pods_per_namespace: int = Field(0, ge=0)
 
 
 class Settings(Strict):
@@ -17,6 +26,7 @@ class Settings(Strict):
     watch_namespaces: tuple[str, ...] = ()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     pod_retention: Duration = timedelta(hours=1)
+    limits: Limits = Limits()
     sandbox: SandboxSettings = SandboxSettings()
     metrics_port: int = 8080
     health_port: int = 8081

@@ -58,6 +58,7 @@ class Store:
         self._keys: dict[str, Key] = {}
         self.tools: dict[Key, Tool] = {}
         self._pods: dict[str, dict[str, PodSeen]] = {}
+        self._active: dict[str, set[str]] = {}
         self._approvals: dict[str, dict[str, Approval]] = {}
         self._names: dict[tuple[str, str], dict[str, str]] = {}
         self._results: dict[str, ToolResult] = {}
@@ -116,7 +117,8 @@ class Store:
                 self.runs[new.key] = _run(body, self.runs.get(new.key))
                 self._keys[new.uid] = new.key
             case "Pod":
-                self._pods.setdefault(new.run_uid, {})[new.uid] = pod_seen(body)
+                pod = self._pods.setdefault(new.run_uid, {})[new.uid] = pod_seen(body)
+                self._count(new, active=pod.active)
             case "Approval":
                 self._approvals.setdefault(new.run_uid, {})[new.uid] = Approval.model_validate(body)
             case "Tool":
@@ -124,6 +126,12 @@ class Store:
             case _:
                 self._names.setdefault((new.kind, new.key[0]), {})[new.uid] = new.key[1]
         self._tell(new)
+
+    def _count(self, pod: _Known, *, active: bool) -> None:
+        row = self._active.setdefault(pod.key[0], set())
+        (row.add if active else row.discard)(pod.uid)
+        if not row:
+            del self._active[pod.key[0]]
 
     def _drop(self, known: _Known) -> None:
         """The object is gone; nothing comes back under its UID for a while."""
@@ -137,6 +145,7 @@ class Store:
                     self._concerns(known.key[0], known.uid)  # from now on they are looked at by themselves
             case "Pod":
                 _remove(self._pods, known.run_uid, known.uid)
+                self._count(known, active=False)
             case "Approval":
                 _remove(self._approvals, known.run_uid, known.uid)
             case "Tool":
@@ -176,6 +185,11 @@ class Store:
     def pod(self, run_uid: str, uid: str) -> PodSeen | None:
         """One pod of a run."""
         return self._pods.get(run_uid, {}).get(uid)
+
+    def active_pods(self, namespace: str | None = None) -> int:
+        """How many pods run or may yet, in all or of one namespace."""
+        rows = self._active.values() if namespace is None else [self._active.get(namespace, set())]
+        return sum(map(len, rows))
 
     def approvals(self, run_uid: str) -> dict[str, Approval]:
         """The Approvals of a run, by name."""

@@ -124,11 +124,13 @@ def test_the_operator_reads_the_settings_it_is_given() -> None:
         "priorityClassName": "low",
     }
     values: Object = {"watchNamespaces": ["a", "b"], "logLevel": "DEBUG", "podRetention": "90m", "sandbox": sandbox}
+    values["limits"] = {"activePods": 50, "activePodsPerNamespace": 5}
     objects = rendered(approvals={"identity": "Claimed"}, **values)
     settings = Settings.model_validate_json(named(objects, "ConfigMap")["data"]["settings.json"])
     assert settings.watch_namespaces == ("a", "b")
     assert settings.log_level == "DEBUG"
     assert settings.pod_retention == timedelta(minutes=90)
+    assert settings.limits.model_dump(by_alias=True) == values["limits"]
     assert settings.sandbox.model_dump(by_alias=True, mode="json") == sandbox
     default = named(rendered(), "ConfigMap")["data"]["settings.json"]
     assert Settings.model_validate_json(default) == Settings()
@@ -241,6 +243,8 @@ def test_nothing_of_the_prometheus_operator_is_there_unless_asked_for() -> None:
         ({"image": {"digest": "sha256:1"}}, "at '/image/digest'"),
         ({"image": {"tag": ""}}, "at '/image'"),
         ({"podRetention": "1 hour"}, "at '/podRetention'"),
+        ({"limits": {"activePods": -1}}, "at '/limits/activePods'"),
+        ({"limits": {"pods": 1}}, "at '/limits'"),
     ],
 )
 def test_wrong_values_are_refused(values: Object, said: str) -> None:

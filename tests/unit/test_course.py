@@ -8,13 +8,14 @@ from agentruns.core.actions import Create, DeletePod, StopPod, Ungate
 from agentruns.core.inputs import Reader
 from agentruns.core.lifecycle import decide
 from agentruns.core.look import Look, Moved
-from agentruns.core.observed import NoResult, PodIsGone, Refusal, ResultOf
+from agentruns.core.observed import POD_LIMIT_REACHED, NoResult, PodIsGone, Refusal, ResultOf
 from agentruns.core.resources import FINAL_STATES, Phase, StepState
 from agentruns.core.steps import advance
 
-from tests.unit.builders import a_step, a_tool, later
+from tests.unit.builders import a_run, a_step, a_tool, later
 from tests.unit.play import Play, play
 
+NO_ROOM = Refusal("limits.activePods of the installation, 1, is reached", True, POD_LIMIT_REACHED)
 EFFECTS = ["ReadOnly", "Idempotent", "NonIdempotent"]
 
 
@@ -198,6 +199,40 @@ def test_a_quota_does_not_use_up_attempts() -> None:
     assert (run.states(), run.step("a").reason, run.step("a").attempt) == ({"a": "Waiting"}, "QuotaExceeded", 1)
     run.refused.clear()
     assert run.go(10).step("a").attempt == 2
+
+
+def test_a_step_without_room_for_its_pod_waits_to_be_told_and_nothing_is_written_meanwhile() -> None:
+    run = Play(a_run(a_step("a")), refused={"Pod": NO_ROOM}).go()
+    record, status = run.step("a"), run.status
+    assert (record.state, record.reason, record.attempt) == (StepState.WAITING, POD_LIMIT_REACHED, 0)
+    assert (run.status.phase, run.pods, run.decision.wake_at) == (Phase.RUNNING, {}, None)
+    assert run.go(10).go(3600).status == status
+    run.refused.clear()
+    assert (run.go().step("a").state, run.step("a").attempt) == (StepState.PREPARED, 1)
+
+
+def test_room_is_waited_for_between_attempts_too_and_uses_up_none() -> None:
+    run = one_step().fails("a", exit_code=75)
+    run.refused["Pod"] = NO_ROOM
+    run.go(1).go(10)
+    assert (run.step("a").reason, run.step("a").attempt, run.step("a").next_attempt_at) == (POD_LIMIT_REACHED, 1, None)
+    run.refused.clear()
+    assert run.go().step("a").attempt == 2
+
+
+def test_a_run_that_waits_for_room_is_cancelled_and_ended_in_time_like_any_other() -> None:
+    for change in ({"desiredState": "Cancelled"}, {}):
+        run = Play(a_run(a_step("a"), deadline="1h"), refused={"Pod": NO_ROOM}).go()
+        assert run.decision.wake_at == later(3600)
+        run.wants(**change).go(0 if change else 3600)
+        assert run.status.phase is (Phase.CANCELLED if change else Phase.FAILED)
+        assert run.states() == {"a": "Cancelled"}
+
+
+def test_no_more_steps_wait_for_room_than_the_run_may_have_in_flight() -> None:
+    steps = [a_step(f"s{n}") for n in range(30)]
+    run = Play(a_run(*steps, order="Graph", parallelism=4), refused={"Pod": NO_ROOM}).go()
+    assert run.states() == dict.fromkeys(("s0", "s1", "s2", "s3"), "Waiting")
 
 
 def test_an_attempt_counts_once_its_pod_is_there() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from agentruns.core.observed import SandboxSettings
-from agentruns.settings import Settings, own_namespace
+from agentruns.settings import Limits, Settings, own_namespace
 from pydantic import ValidationError
 
 
@@ -31,6 +31,7 @@ def test_a_file_says_what_is_different(tmp_path: Path) -> None:
             "watchNamespaces": ["shop"],
             "logLevel": "DEBUG",
             "podRetention": "1h30m",
+            "limits": {"activePods": 100},
             "sandbox": {
                 "env": [{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}],
                 "caBundleConfigMap": "ca",
@@ -42,6 +43,7 @@ def test_a_file_says_what_is_different(tmp_path: Path) -> None:
         },
     )
     assert (found.watch_namespaces, found.log_level, found.pod_retention) == (("shop",), "DEBUG", timedelta(minutes=90))
+    assert found.limits == Limits(active_pods=100, active_pods_per_namespace=0)
     assert found.sandbox == SandboxSettings(
         env=({"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"},),
         ca_bundle_config_map="ca",
@@ -60,6 +62,7 @@ def test_a_file_says_what_is_different(tmp_path: Path) -> None:
         ({"sandbox": {"env": "HTTPS_PROXY"}}, "sandbox.env"),
         ({"podRetention": "1 hour"}, "podRetention"),
         ({"metricsPort": "http"}, "metricsPort"),
+        ({"limits": {"activePods": -1}}, "limits.activePods"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, content: Any, named: str) -> None:

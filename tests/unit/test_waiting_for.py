@@ -1,12 +1,15 @@
 """What a run waits for, as `kubectl get` says it: a person, a Tool, a pod that does not begin, a quota, a time."""
 
-from agentruns.core.observed import Refusal
+from agentruns.core.observed import POD_LIMIT_REACHED, Refusal
 from agentruns.core.resources import Phase
 
 from tests.unit.builders import a_run, a_step, a_tool
 from tests.unit.play import Play, play
 
 FULL = Refusal('pods "a" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=9', True, "QuotaExceeded")
+
+
+NO_ROOM = Refusal("limits.activePods of the installation, 1, is reached", True, POD_LIMIT_REACHED)
 
 
 def waits_for(run: Play) -> list[tuple[str, str, str]]:
@@ -41,6 +44,13 @@ def test_a_quota_that_is_full() -> None:
     assert run.status.waiting == "ResourceQuota/compute"
     run.refused.clear()
     assert run.go(10).status.waiting == ""
+
+
+def test_the_installations_limit_on_pods() -> None:
+    run = Play(a_run(a_step("a")), refused={"Pod": NO_ROOM}).go()
+    assert run.status.waiting == "PodLimit/activePods"
+    run.refused.clear()
+    assert run.go().status.waiting == ""
 
 
 def test_what_a_tool_says_of_a_quota_of_its_own_is_no_quota() -> None:

@@ -15,6 +15,8 @@ from agentruns.core.naming import FINALIZER_RESULT
 from agentruns.core.resources import Approval, OutputRef, PinnedTool, ToolSpec
 
 T = TypeVar("T")
+POD_LIMIT_REACHED: Final = "PodLimitReached"
+"""The reason of a step that waits for its turn to have a pod, and is told when that has come."""
 ASKED_AT_ONCE: Final = 4_000_000
 """Characters of costly questions that are held at once."""
 
@@ -65,6 +67,11 @@ class PodSeen:
     def held(self) -> bool:
         """Whether this operator's finalizer keeps the pod until its result is recorded."""
         return FINALIZER_RESULT in self.finalizers
+
+    @property
+    def active(self) -> bool:
+        """Whether it runs or may yet, and so counts towards the limits on active pods."""
+        return self.end is None and self.phase not in ("Succeeded", "Failed")
 
     @property
     def begun(self) -> bool:

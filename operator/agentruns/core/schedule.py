@@ -9,7 +9,7 @@ from agentruns.core.digests import size
 from agentruns.core.inputs import Reader
 from agentruns.core.limits import Ending
 from agentruns.core.look import Look, Moved
-from agentruns.core.observed import Observed
+from agentruns.core.observed import POD_LIMIT_REACHED, Observed
 from agentruns.core.resources import (
     FINAL_STATES,
     IN_FLIGHT_STATES,
@@ -79,8 +79,9 @@ def _is_over(record: StepStatus | None) -> bool:
 
 
 def _takes_room(before: StepStatus, moved: Moved) -> bool:
-    """Whether a move put a pod into flight, or is about to: its pod is being prepared."""
-    starts = moved.record.state in IN_FLIGHT_STATES or bool(moved.preparations)
+    """Whether a move put a pod into flight, or is about to: its pod is being prepared, or stands in line for room."""
+    in_line = moved.record.state is StepState.WAITING and moved.record.reason == POD_LIMIT_REACHED
+    starts = moved.record.state in IN_FLIGHT_STATES or bool(moved.preparations) or in_line
     return starts and before.state not in IN_FLIGHT_STATES
 
 

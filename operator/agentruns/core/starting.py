@@ -9,7 +9,7 @@ from agentruns.core.attempts import START_WINDOW
 from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
 from agentruns.core.network import policies_for
-from agentruns.core.observed import PodSeen, Refusal
+from agentruns.core.observed import POD_LIMIT_REACHED, PodSeen, Refusal
 from agentruns.core.pods import attempt_pod_name, sandbox_pod
 from agentruns.core.resources import EffectState, StepState, StepStatus
 
@@ -84,10 +84,10 @@ def _cleared(look: Look, attempt: Attempt, pod: PodSeen) -> Moved:
 
 
 def _refused(look: Look, refusal: Refusal) -> Moved:
-    """The API server's no to a pod: a quota is waited for, anything else is the author's to mend."""
+    """A no to a pod: a quota and room are waited for, the latter without looking; else it is the author's to mend."""
     if not refusal.for_now:
         return Moved(look.failed("InvalidSpec", f"the API server refused the sandbox: {refusal.message}{_MEND}"))
-    again = look.seen.now + RETRY_REFUSED
+    again = None if refusal.reason == POD_LIMIT_REACHED else look.seen.now + RETRY_REFUSED
     waiting = look.recording(
         state=StepState.WAITING,
         reason=refusal.reason,

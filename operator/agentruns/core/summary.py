@@ -8,6 +8,7 @@ from agentruns.core.attempts import NOT_STARTED
 from agentruns.core.conditions import conditions
 from agentruns.core.limits import active_time
 from agentruns.core.model import whole_seconds
+from agentruns.core.observed import POD_LIMIT_REACHED
 from agentruns.core.problems import printable
 from agentruns.core.resources import (
     FINAL_PHASES,
@@ -28,6 +29,7 @@ _DONE: Final = frozenset({StepState.SUCCEEDED, StepState.SKIPPED})
 LISTED: Final = 10
 _FIRST: Final = {"DesiredState": 0, "Approval": 1}
 _QUOTA: Final = re.compile(r"exceeded quota: ([a-z0-9.-]+)")
+_LIMIT: Final = re.compile(r"limits\.(\w+)")
 
 
 def summarised(run: AgentRun, status: RunStatus, now: datetime) -> RunStatus:
@@ -90,12 +92,16 @@ def _waiting_for(status: RunStatus) -> tuple[WaitingFor, ...]:
 
 
 def _obstacle(record: StepStatus) -> WaitingFor | None:
-    """What keeps a step from going on: a person, a pod that does not begin, a full quota, or a time to come."""
+    """What keeps a step from going on: a person, a pod that does not begin, a quota or limit, or a time to come."""
     if record.state in _ASKED and record.approval:
         return WaitingFor(kind="Approval", name=record.approval, step=record.name)
     if record.state in IN_FLIGHT_STATES and record.reason == NOT_STARTED:
         return WaitingFor(kind="Pod", name=record.pod, step=record.name)
-    if record.state is not StepState.WAITING or record.next_attempt_at is None:
+    if record.state is not StepState.WAITING:
+        return None
+    if record.reason == POD_LIMIT_REACHED and (limit := _LIMIT.match(record.message)):
+        return WaitingFor(kind="PodLimit", name=limit[1], step=record.name)
+    if record.next_attempt_at is None:
         return None
     if record.reason == "QuotaExceeded" and (full := _QUOTA.search(record.message)):
         return WaitingFor(kind="ResourceQuota", name=full[1], step=record.name)

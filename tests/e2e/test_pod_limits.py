@@ -1,0 +1,77 @@
+"""Limits on active pods: what is beyond them waits without a pod, and nobody is kept from a turn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.commands import kubectl
+from tests.shop import Shop, chart_changed
+from tests.space import Space, opened_space, says, step, steps_of
+from tests.waiting import until
+
+NAP = "import time; time.sleep(4); print('null')"
+
+
+def active() -> list[str]:
+    """The sandboxes of all namespaces that have not ended."""
+    found = json.loads(kubectl("get", "pods", "-A", "--selector=agentrun.dev/run-uid", "--output=json"))["items"]
+    return [it["metadata"]["name"] for it in found if it["status"].get("phase") not in ("Succeeded", "Failed")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def limited(shop: Shop) -> Iterator[None]:
+    """The installation allows two active sandbox pods; what other tests left running has ended before."""
+    with chart_changed(shop, limits={"activePods": 2}):
+        until(lambda: not active(), lambda: f"no sandbox is active; these are: {active()}")
+        yield
+
+
+@pytest.fixture
+def hog_and_lone(shop: Shop) -> Iterator[tuple[Space, Space]]:
+    """Two namespaces with the tools of these tests."""
+    with opened_space(shop) as hog, opened_space(shop) as lone:
+        for space in (hog, lone):
+            space.tool("nap", NAP)
+            space.tool("quick", says(1))
+        yield hog, lone
+
+
+def test_a_namespace_with_many_runs_does_not_keep_another_from_its_turn(hog_and_lone: tuple[Space, Space]) -> None:
+    hog, lone = hog_and_lone
+    names = [f"r{n:02}" for n in range(12)]
+    for name in names:
+        hog.start(name, step("first", "nap"))
+    until(lambda: len([it for it in names if hog.status(it).get("waiting") == "PodLimit/activePods"]) >= 8, "they wait")
+    waiting = next(it for it in reversed(names) if hog.status(it).get("waiting"))
+    record = steps_of(hog.status(waiting))["first"]
+    assert (record["state"], record["reason"], record.get("attempt", 0)) == ("Waiting", "PodLimitReached", 0)
+    assert hog.pods(waiting) == []
+    version = hog.get("agentruns", waiting)["metadata"]["resourceVersion"]
+    lone.start("single", step("first", "quick"))
+    assert lone.ended("single")["phase"] == "Succeeded"
+    unfinished = [it for it in names if hog.status(it)["phase"] == "Running"]
+    assert len(unfinished) >= 6, "the single run had its turn long before the many had theirs"
+    if waiting in unfinished and hog.pods(waiting) == []:
+        assert hog.get("agentruns", waiting)["metadata"]["resourceVersion"] == version, "waiting writes nothing"
+    spans = []
+    for name in names:
+        assert hog.ended(name)["phase"] == "Succeeded"
+        [pod] = hog.pods(name)
+        state = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+        spans.append((state["startedAt"], state["finishedAt"]))
+    assert max(sum(a <= begin < b for a, b in spans) for begin, _ in spans) <= 2, "never more than two at once"
+
+
+def test_a_step_that_waits_for_room_can_be_cancelled(hog_and_lone: tuple[Space, Space]) -> None:
+    hog, _ = hog_and_lone
+    hog.start("busy", *(step(f"s{n}", "nap") for n in range(4)), order="Graph")
+    hog.step_reached("busy", "s2", "Waiting")
+    hog.start("late", step("first", "quick"))
+    hog.step_reached("late", "first", "Waiting")
+    hog.want("late", desiredState="Cancelled")
+    assert hog.ended("late")["phase"] == "Cancelled"
+    assert hog.pods("late") == []
+    assert hog.ended("busy")["phase"] == "Succeeded"
