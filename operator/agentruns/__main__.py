@@ -12,6 +12,7 @@ from agentruns import chores, handlers, logs, metrics
 from agentruns.announce import Announcer
 from agentruns.answers import Answers
 from agentruns.cluster import Cluster
+from agentruns.collecting import keep_collecting
 from agentruns.core.naming import Key
 from agentruns.health import Health
 from agentruns.listing import first_listing, keep_listing
@@ -108,6 +109,7 @@ async def _work(app: App, queues: list[Queue], settings: Settings) -> None:
         *(asyncio.create_task(queue.run(), name="working") for queue in queues),
         asyncio.create_task(app.announcer.run(), name="announcing"),
         asyncio.create_task(keep_listing(app.cluster, app.store, namespaces), name="listing"),
+        asyncio.create_task(keep_collecting(app.cluster, app.store), name="collecting"),
         asyncio.create_task(app.answers.proof.keep_trying(namespaces or (own_namespace(),)), name="proving"),
     ]
     done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)

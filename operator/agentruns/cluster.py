@@ -92,9 +92,14 @@ WATCHED: Final = (TOOLS, POLICIES, REVISIONS, PODS, APPROVALS, RUNS)
 _BY_KIND: Final = {it.kind: it for it in (*WATCHED, CONFIG_MAPS, EVENTS)}
 
 
+def resource_named(kind: str) -> Resource:
+    """The resource of a kind."""
+    return _BY_KIND[kind]
+
+
 def resource_of(manifest: Body) -> Resource:
     """The resource that a manifest is an object of."""
-    return _BY_KIND[manifest["kind"]]
+    return resource_named(manifest["kind"])
 
 
 class Cluster:

@@ -18,9 +18,9 @@ from agentruns.core.actions import (
 )
 from agentruns.core.digests import digest
 from agentruns.core.model import rfc3339
-from agentruns.core.naming import DENY_ALL_POLICY, Key
+from agentruns.core.naming import DENY_ALL_POLICY, LABEL_UNUSED_SINCE, Key
 from agentruns.core.observed import Refusal
-from agentruns.core.patches import Patch, end_now, finalizer_off, gate_off
+from agentruns.core.patches import Patch, end_now, finalizer_off, gate_off, unmarked
 from agentruns.core.resources import ApprovalState
 from agentruns.fresh import is_there
 from agentruns.store import Store
@@ -86,8 +86,17 @@ class Performer:
             raise StaleError(f"{manifest['kind']} {name} was there and is gone") from error
         if foreign := _foreign(found, manifest):
             return Refusal(f"a {manifest['kind']} {name} {foreign} is there; delete it", for_now=True)
-        self._take(found)
+        self._take(await self._in_use_again(found) if LABEL_UNUSED_SINCE in _labels(found["metadata"]) else found)
         return None
+
+    async def _in_use_again(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The object without its mark as unused, so that whoever would have deleted it does not."""
+        metadata = found["metadata"]
+        try:
+            patch = unmarked(metadata["uid"])
+            return await self._cluster.patch(resource_of(found), self._namespace, metadata["name"], patch)
+        except ApiError as error:
+            raise _stale_or(error) from error
 
     def _take(self, body: dict[str, Any]) -> None:
         if resource_of(body) in WATCHED:
@@ -170,11 +179,15 @@ def _stale_or(error: ApiError) -> Exception:
 def _foreign(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     """How an object of the wanted name is not the wanted one; empty if it is as this operator would have made it."""
     there, want = found["metadata"], wanted["metadata"]
-    if (want.get("labels") or {}).items() - (there.get("labels") or {}).items() or _owners(there) != _owners(want):
+    if _labels(want).items() - _labels(there).items() or _owners(there) != _owners(want):
         return "of somebody else"
     exact = ("data", "immutable", "spec") if want["name"] == DENY_ALL_POLICY else ("data", "immutable")
     parts = [part for part in exact if part in wanted]
     return "with other content" if any(digest(found.get(part)) != digest(wanted[part]) for part in parts) else ""
+
+
+def _labels(metadata: dict[str, Any]) -> dict[str, str]:
+    return metadata.get("labels") or {}
 
 
 def _owners(metadata: dict[str, Any]) -> set[str]:

@@ -17,7 +17,7 @@ from agentruns.core.naming import Key
 from agentruns.core.observed import POD_LIMIT_REACHED, Observed, Refusal, Unanswered, key_of
 from agentruns.core.resources import HOLDING_STATES, AgentRun, RunStatus
 from agentruns.fresh import is_there
-from agentruns.orphans import release_orphans
+from agentruns.orphans import tidy_orphans
 from agentruns.performing import Performer, StaleError
 from agentruns.results import Followers
 from agentruns.room import Room
@@ -49,7 +49,7 @@ async def reconcile(key: Key, app: App) -> float | None:
     if run is None:
         app.answers.forget_costly(key)
         app.room.leave(key)
-        await release_orphans(key, app.cluster, app.store)
+        await tidy_orphans(key, app.cluster, app.store)
         return None
     with metrics.PASS_SECONDS.time():
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from agentruns.core.collecting import Shared, shared
 from agentruns.core.digests import values_in
 from agentruns.core.kubelet import pod_seen
 from agentruns.core.model import Metadata
@@ -60,7 +61,7 @@ class Store:
         self._pods: dict[str, dict[str, PodSeen]] = {}
         self._active: dict[str, set[str]] = {}
         self._approvals: dict[str, dict[str, Approval]] = {}
-        self._names: dict[tuple[str, str], dict[str, str]] = {}
+        self._shared: dict[tuple[str, str], dict[str, Shared]] = {}
         self._results: dict[str, ToolResult] = {}
 
     # ------------------------------------------------------------------------------------------ taking in
@@ -124,7 +125,7 @@ class Store:
             case "Tool":
                 self.tools[new.key] = _tool(body)
             case _:
-                self._names.setdefault((new.kind, new.key[0]), {})[new.uid] = new.key[1]
+                self._shared.setdefault((new.kind, new.key[0]), {})[new.uid] = shared({**body, "kind": new.kind})
         self._tell(new)
 
     def _count(self, pod: _Known, *, active: bool) -> None:
@@ -152,7 +153,7 @@ class Store:
                 if (tool := self.tools.get(known.key)) and tool.metadata.uid == known.uid:
                     del self.tools[known.key]
             case _:
-                _remove(self._names, (known.kind, known.key[0]), known.uid)
+                _remove(self._shared, (known.kind, known.key[0]), known.uid)
         self._known.pop(known.uid, None)
         self._gone[known.uid] = None
         if len(self._gone) > _GRAVES:
@@ -208,8 +209,13 @@ class Store:
         return {name: self.tools[namespace, name].spec for name in names if (namespace, name) in self.tools}
 
     def names(self, kind: str, namespace: str) -> frozenset[str]:
-        """The names of this operator's objects of a kind of which nothing but the name is kept."""
-        return frozenset(self._names.get((kind, namespace), {}).values())
+        """The names of shared objects of a kind, but for those marked as unused: those are as good as gone."""
+        here = self._shared.get((kind, namespace), {}).values()
+        return frozenset(it.name for it in here if it.unused_since is None)
+
+    def shared(self) -> list[Shared]:
+        """Everything that runs share."""
+        return [it for row in self._shared.values() for it in row.values()]
 
 
 def _known(kind: str, body: Body) -> _Known:

@@ -23,7 +23,7 @@ class OperatorProcess:
     def __init__(self, place: Path, **settings: Any) -> None:
         """Keeps its kubeconfig, its settings and its log in this directory."""
         self._kubeconfig, self._settings, self._log = (place / it for it in ("kubeconfig", "settings.json", "log"))
-        self._kubeconfig.write_text(_kubeconfig())
+        self._kubeconfig.write_text(kubeconfig())
         self._metrics, self._health = _free_port(), _free_port()
         ports = {"metricsPort": self._metrics, "healthPort": self._health}
         self._settings.write_text(json.dumps(ports | settings))
@@ -68,7 +68,7 @@ def _fetched(url: str) -> str:
         return str(answer.read().decode())
 
 
-def _kubeconfig() -> str:
+def kubeconfig() -> str:
     """The cluster under test, with a token of the operator's account and nothing else."""
     config = json.loads(kubectl("config", "view", "--raw", "--flatten", "--minify", "--output=json"))
     token = kubectl("create", "token", "agentruns-operator", f"--namespace={SYSTEM}", "--duration=1h").strip()

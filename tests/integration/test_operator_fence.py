@@ -121,6 +121,22 @@ def test_the_operators_network_rules_are_for_sandboxes_alone(shop: Shop) -> None
         assert "the operator's network rules are for sandboxes alone" in answer.message
 
 
+@pytest.mark.parametrize("plural", ["networkpolicies", "controllerrevisions"])
+def test_the_operator_deletes_only_what_was_marked_as_unused(shop: Shop, plural: str) -> None:
+    operator, body = shop.accounts["operator"], managed(shop.run)[plural]
+    place = shop.stored(plural, changed(body, "metadata.name", "agentrun-egress-fenced"))
+    assert "the operator deletes only what was marked as unused" in operator.delete(place).message
+    mark = [{"op": "add", "path": "/metadata/labels/agentrun.dev~1unused-since", "value": "1"}]
+    assert operator.patch(place, mark, store=True).status == 200
+    assert operator.delete(place).status == 200
+
+
+def test_the_operator_does_not_change_what_its_network_rules_say(shop: Shop) -> None:
+    rule = changed(managed(shop.run)["networkpolicies"], "metadata.name", "agentrun-egress-kept")
+    answer = shop.accounts["operator"].patch(shop.stored("networkpolicies", rule), {"spec": {"egress": [{}]}})
+    assert "does not change what its network rules say" in answer.message
+
+
 def over(shop: Shop, place: tuple[str, ...]) -> bool:
     """Whether the operator's account could write that a run has succeeded."""
     body = shop.with_status(place, {"phase": "Succeeded"})

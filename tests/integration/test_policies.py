@@ -50,6 +50,7 @@ def refund(shop: Shop) -> tuple[str, ...]:
 
 
 DEBUG: Body = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "registry.example/debug"}]}}
+UNUSED: Body = {"metadata": {"labels": {"agentrun.dev/unused-since": "1"}}}
 LABEL: Body = {"metadata": {"labels": {"example.com/mine": "yes"}}}
 
 # What is tried, and who may; everybody else is refused.
@@ -160,6 +161,21 @@ MATRIX: list[tuple[str, Action, str]] = [
         lambda s, a: a.create(s.at("networkpolicies"), network_rule("mine")),
         "editor admin gitops",
     ),
+    (
+        "change a network rule",
+        lambda s, a: a.patch(s.at("networkpolicies", "agentrun-sandboxes"), {"spec": {"policyTypes": ["Ingress"]}}),
+        "admin gitops",
+    ),
+    (
+        "mark a network rule as unused",
+        lambda s, a: a.patch(s.at("networkpolicies", "agentrun-sandboxes"), UNUSED),
+        "operator admin gitops",
+    ),
+    (
+        "mark a pinned tool as unused",
+        lambda s, a: a.patch(s.at("controllerrevisions", "payments-refund-1"), UNUSED),
+        "operator admin gitops",
+    ),
     ("change an output", lambda s, a: a.patch(s.at("configmaps", "payments-refund-1"), {"data": {}}), "admin gitops"),
     ("unpin a tool", lambda s, a: a.delete(s.at("controllerrevisions", "payments-refund-1")), "admin gitops"),
     (
@@ -179,3 +195,9 @@ def test_the_matrix(shop: Shop, action: Action, allowed: str) -> None:
     assert [answer.message for answer in answers.values() if "resulted in error" in answer.message] == []
     assert {name: answers[name].message for name in allowed.split() if answers[name].refused} == {}
     assert {name for name, answer in answers.items() if not answer.refused} == set(allowed.split())
+
+
+def test_the_rule_that_closes_all_sandboxes_stays_though_it_is_marked(shop: Shop) -> None:
+    operator, place = shop.accounts["operator"], shop.at("networkpolicies", "agentrun-sandboxes")
+    assert operator.patch(place, UNUSED, store=True).status == 200
+    assert "never the rule that closes all sandboxes" in operator.delete(place).message

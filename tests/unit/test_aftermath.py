@@ -2,12 +2,15 @@
 
 from copy import copy
 from dataclasses import replace
+from typing import Any
 
-from agentruns.core.actions import CollectPods, DeletePod, DeleteRun, ReleasePod, StopPod
+import pytest
+from agentruns.core.actions import Action, CollectPods, DeletePod, DeleteRun, ReleasePod, StopPod
+from agentruns.core.aftermath import of_nobody
 from agentruns.core.lifecycle import decide
 from agentruns.core.resources import AgentRun, Phase
 
-from tests.unit.builders import NOW, a_run, a_step, later, seen
+from tests.unit.builders import NOW, a_pod, a_run, a_step, an_end, later, seen
 from tests.unit.play import play
 
 
@@ -85,3 +88,27 @@ def test_a_deleted_run_stops_its_pods_and_lets_them_go() -> None:
 def test_a_finished_run_without_a_time_of_its_end_is_tidied_up_from_now_on() -> None:
     run = AgentRun.model_validate(a_run().model_dump() | {"status": {"phase": "Failed"}})
     assert decide(run, seen()).wake_at is None
+
+
+DELETE, STOP, RELEASE = (DeletePod("p", "pod-1", "7"), StopPod("p", "pod-1"), ReleasePod("p", "pod-1"))
+
+
+@pytest.mark.parametrize(
+    ("pod", "actions"),
+    [
+        ({}, [STOP]),
+        ({"started_at": None, "phase": "Pending"}, [STOP]),
+        ({"gated": True, "node": "", "started_at": None, "phase": "Pending"}, [DELETE, RELEASE]),
+        ({"node": "", "started_at": None, "phase": "Pending", "finalizers": ()}, [DELETE]),
+        ({"end": an_end(), "phase": "Succeeded"}, [DELETE, RELEASE]),
+        ({"end": an_end(), "phase": "Succeeded", "finalizers": ()}, [DELETE]),
+        ({"phase": "Failed", "started_at": None}, [DELETE, RELEASE]),
+        ({"deleting": True}, [RELEASE]),
+        ({"deleting": True, "end": an_end()}, [RELEASE]),
+        ({"deleting": True, "finalizers": ()}, []),
+    ],
+)
+def test_a_pod_that_was_left_by_its_run_is_stopped_and_goes_once_it_has_ended(
+    pod: dict[str, Any], actions: list[Action]
+) -> None:
+    assert of_nobody(a_pod(name="p", owner_name="", **pod)) == actions

@@ -73,6 +73,14 @@ def _for_pod(pod: PodSeen, record: StepStatus | None, seen: Observed, *, deleted
     return [StopPod(pod.name, pod.uid), *actions] if late else actions
 
 
+def of_nobody(pod: PodSeen) -> list[Action]:
+    """What is to be done about a pod that was left when its run was deleted: it is stopped, and then goes."""
+    if pod.active and pod.node and not pod.deleting:
+        return [StopPod(pod.name, pod.uid)]
+    deleted: list[Action] = [] if pod.deleting else [DeletePod(pod.name, pod.uid, pod.resource_version)]
+    return [*deleted, ReleasePod(pod.name, pod.uid)] if pod.held else deleted
+
+
 def _unneeded_questions(status: RunStatus, seen: Observed) -> tuple[Action, ...]:
     """Approvals nobody decided on in time: they say so, and keep their place in the record."""
     if status.phase not in FINAL_PHASES:

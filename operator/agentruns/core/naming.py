@@ -15,6 +15,7 @@ LABEL_RUN_UID: Final = "agentrun.dev/run-uid"
 LABEL_STEP: Final = "agentrun.dev/step"
 LABEL_ATTEMPT: Final = "agentrun.dev/attempt"
 LABEL_REVISION: Final = "agentrun.dev/tool-revision"
+LABEL_UNUSED_SINCE: Final = "agentrun.dev/unused-since"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "agentruns"
 

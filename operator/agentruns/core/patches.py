@@ -1,10 +1,11 @@
-"""What this operator changes about a sandbox pod, as JSON patches: each is for one UID and no other."""
+"""What this operator changes about an object, as JSON patches: each is for one UID, or version, and no other."""
 
-from typing import Any
+from typing import Any, Final
 
-from agentruns.core.naming import FINALIZER_RESULT, GATE_RECORDED
+from agentruns.core.naming import FINALIZER_RESULT, GATE_RECORDED, LABEL_UNUSED_SINCE
 
 Patch = list[dict[str, Any]]
+_MARK: Final = f"/metadata/labels/{LABEL_UNUSED_SINCE.replace('/', '~1')}"
 
 
 def gate_off(uid: str) -> Patch:
@@ -25,6 +26,19 @@ def finalizer_off(uid: str, finalizers: tuple[str, ...]) -> Patch:
     """Lets go of a pod that has these finalizers, this operator's among them; refused if they have changed."""
     place = f"/metadata/finalizers/{finalizers.index(FINALIZER_RESULT)}"
     return [_only(uid), {"op": "test", "path": place, "value": FINALIZER_RESULT}, {"op": "remove", "path": place}]
+
+
+def marked(version: str, mark: str) -> Patch:
+    """Marks an object of this version, which has labels, as unused."""
+    return [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+        {"op": "add", "path": _MARK, "value": mark},
+    ]
+
+
+def unmarked(uid: str) -> Patch:
+    """Takes the mark off an object; refused if it has none."""
+    return [_only(uid), {"op": "remove", "path": _MARK}]
 
 
 def _only(uid: str) -> dict[str, Any]:
