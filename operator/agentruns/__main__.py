@@ -15,12 +15,13 @@ from agentruns.cluster import Cluster
 from agentruns.collecting import keep_collecting
 from agentruns.core.naming import Key
 from agentruns.health import Health
+from agentruns.leadership import Leadership
 from agentruns.listing import first_listing, keep_listing
 from agentruns.queue import Queue
 from agentruns.reconciler import App, reconcile
 from agentruns.results import Followers
 from agentruns.room import Room
-from agentruns.settings import Settings, own_namespace
+from agentruns.settings import Settings, own_identity, own_namespace
 from agentruns.standing import describe
 from agentruns.store import Store
 from agentruns.tool_readiness import reconcile_tool
@@ -69,7 +70,7 @@ async def _chore(arguments: argparse.Namespace) -> str:
 
 
 async def operate(settings: Settings) -> None:
-    """Lists everything, then watches and works; a part that fails ends the whole, and the pod is started anew."""
+    """Lists everything, then watches, and works once it leads; a part that fails ends all, and the pod starts anew."""
     cluster = await Cluster.connect()
     queue = Queue(lambda key: reconcile(key, app), lambda *failed: _failed(app, *failed))
     tool_queue = Queue(lambda key: reconcile_tool(key, cluster, store), _tool_failed, workers=2)
@@ -79,13 +80,12 @@ async def operate(settings: Settings) -> None:
     room = Room(settings.limits, store, queue.add)
     app = App(cluster, store, Answers(cluster, store, queue.add), room, followers, announcer, settings)
     health = Health(queue)
-    describe(store, {"AgentRun": queue, "Tool": tool_queue})
     metrics.serve(settings.metrics_port)
     await health.serve(settings.health_port)
     await first_listing(cluster, store, settings.watch_namespaces)
     health.listed = True
-    log.info("listed %d runs; working", len(store.runs))
-    await _work(app, [queue, tool_queue], settings)
+    log.info("listed %d runs", len(store.runs))
+    await _run(app, {"AgentRun": queue, "Tool": tool_queue}, settings)
 
 
 def _failed(app: App, key: Key, times: int, error: Exception) -> None:
@@ -101,16 +101,15 @@ def _tool_failed(key: Key, times: int, error: Exception) -> None:
     metrics.PASS_ERRORS.labels("Tool").inc()
 
 
-async def _work(app: App, queues: list[Queue], settings: Settings) -> None:
+async def _run(app: App, queues: dict[str, Queue], settings: Settings) -> None:
+    """Watches and works until a part of it ends, then ends the others and lets a standby take over."""
     stop = asyncio.Event()
     namespaces = settings.watch_namespaces
+    leadership = Leadership(app.cluster, own_namespace(), own_identity()) if settings.leader_election else None
     parts = [
         asyncio.create_task(handlers.watch(app.store, namespaces, stop), name="watching"),
-        *(asyncio.create_task(queue.run(), name="working") for queue in queues),
-        asyncio.create_task(app.announcer.run(), name="announcing"),
         asyncio.create_task(keep_listing(app.cluster, app.store, namespaces), name="listing"),
-        asyncio.create_task(keep_collecting(app.cluster, app.store), name="collecting"),
-        asyncio.create_task(app.answers.proof.keep_trying(namespaces or (own_namespace(),)), name="proving"),
+        asyncio.create_task(_work(app, queues, leadership), name="working"),
     ]
     done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
     stop.set()
@@ -120,9 +119,27 @@ async def _work(app: App, queues: list[Queue], settings: Settings) -> None:
     await asyncio.gather(*parts, return_exceptions=True)
     await app.followers.close()
     await app.answers.close()
+    if leadership:
+        await leadership.release()
     await app.cluster.close()
     for part in done:
         part.result()
+
+
+async def _work(app: App, queues: dict[str, Queue], leadership: Leadership | None) -> None:
+    """Stands by until this process leads, with everything known already; then works until it is cancelled."""
+    if leadership:
+        await leadership.acquired()
+    describe(app.store, queues)
+    metrics.lead()
+    async with asyncio.TaskGroup() as group:
+        if leadership:
+            group.create_task(leadership.keep())
+        for queue in queues.values():
+            group.create_task(queue.run())
+        group.create_task(app.announcer.run())
+        group.create_task(keep_collecting(app.cluster, app.store))
+        group.create_task(app.answers.proof.keep_trying(app.settings.watch_namespaces or (own_namespace(),)))
 
 
 if __name__ == "__main__":

@@ -87,9 +87,10 @@ POLICIES: Final = Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpoli
 REVISIONS: Final = Resource("apps/v1", "ControllerRevision", "controllerrevisions", _OURS)
 CONFIG_MAPS: Final = Resource("v1", "ConfigMap", "configmaps")
 EVENTS: Final = Resource("v1", "Event", "events")
+LEASES: Final = Resource("coordination.k8s.io/v1", "Lease", "leases")
 WATCHED: Final = (TOOLS, POLICIES, REVISIONS, PODS, APPROVALS, RUNS)
 """What is kept in the store; runs come last, so that all that belongs to one is known before it."""
-_BY_KIND: Final = {it.kind: it for it in (*WATCHED, CONFIG_MAPS, EVENTS)}
+_BY_KIND: Final = {it.kind: it for it in (*WATCHED, CONFIG_MAPS, EVENTS, LEASES)}
 
 
 def resource_named(kind: str) -> Resource:
@@ -151,6 +152,11 @@ class Cluster:
         """The object as it was created, or as it would have been."""
         query = {"dryRun": "All"} if dry_run else {}
         return await self._call("POST", resource_of(manifest).path(manifest["metadata"]["namespace"]), manifest, query)
+
+    async def replace(self, manifest: Body) -> Body:
+        """The object as it was replaced; 409 unless it is still in the version that the manifest names."""
+        metadata = manifest["metadata"]
+        return await self._call("PUT", resource_of(manifest).path(metadata["namespace"], metadata["name"]), manifest)
 
     async def put_status(self, resource: Resource, metadata: Metadata, status: Status) -> Body:
         """The object with a new status; 409 unless it is still the one, and the version, that the metadata names."""

@@ -39,6 +39,7 @@ class Queue:
         self._order = count()
         self._timer: asyncio.TimerHandle | None = None
         self._failures: dict[Key, int] = {}
+        self._runs = False
         self._progress = time.monotonic()
 
     def add(self, key: Key) -> None:
@@ -59,8 +60,8 @@ class Queue:
 
     @property
     def waiting_since(self) -> float | None:
-        """Since when (monotonic seconds) keys wait without any pass having ended; None if none waits."""
-        return self._progress if self._waiting else None
+        """Since when (monotonic seconds) keys wait while no pass ends; None if none waits, or nobody works."""
+        return self._progress if self._waiting and self._runs else None
 
     def add_after(self, key: Key, seconds: float) -> None:
         """The key is worked on after a while, or earlier if it is added before; the earliest wish counts."""
@@ -72,7 +73,8 @@ class Queue:
         self._set_timer()
 
     async def run(self) -> None:
-        """Works until it is cancelled."""
+        """Works until it is cancelled; what was added before waits until then."""
+        self._runs, self._progress = True, time.monotonic()
         async with asyncio.TaskGroup() as group:
             for _ in range(self._workers):
                 group.create_task(self._worker())

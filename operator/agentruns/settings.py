@@ -1,6 +1,8 @@
 """What an installation may set: one file, rendered by the chart, read once at the start."""
 
 import os
+import secrets
+import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
@@ -24,6 +26,7 @@ class Settings(Strict):
     """Everything an installation may set."""
 
     watch_namespaces: tuple[str, ...] = ()
+    leader_election: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     pod_retention: Duration = timedelta(hours=1)
     limits: Limits = Limits()
@@ -42,3 +45,8 @@ def own_namespace() -> str:
     if named := os.environ.get("POD_NAMESPACE"):
         return named
     return _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else "default"
+
+
+def own_identity() -> str:
+    """The pod this operator runs in, the same after a restart of its container; a new name outside a cluster."""
+    return os.environ.get("POD_NAME") or f"{socket.gethostname()}-{secrets.token_hex(4)}"

@@ -39,8 +39,13 @@ def test_it_is_ready_when_everything_is_listed() -> None:
 
 def test_it_is_alive_unless_runs_wait_and_no_pass_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> None:
-        queue = Queue(_work, lambda *_: None)
+        queue = Queue(_work, lambda *_: None, workers=0)
         queue.add(("shop", "run"))
+        monkeypatch.setattr(health, "STUCK_SECONDS", -1.0)
+        assert await answers(Health(queue)) == (200, 503), "one that stands by need not work"
+        await queue.run()
+        assert await answers(Health(queue)) == (500, 503)
+        monkeypatch.setattr(health, "STUCK_SECONDS", 120.0)
         assert await answers(Health(queue)) == (200, 503)
         monkeypatch.setattr(health, "STUCK_SECONDS", -1.0)
         assert await answers(Health(queue)) == (500, 503)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from agentruns.core.observed import SandboxSettings
-from agentruns.settings import Limits, Settings, own_namespace
+from agentruns.settings import Limits, Settings, own_identity, own_namespace
 from pydantic import ValidationError
 
 
@@ -75,3 +75,10 @@ def test_a_pod_is_told_its_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert own_namespace() == "agentruns-system"
     monkeypatch.delenv("POD_NAMESPACE")
     assert own_namespace() == "default"
+
+
+def test_an_operator_is_the_same_after_a_restart_in_its_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POD_NAME", "agentruns-operator-7c9d-x2k4p")
+    assert own_identity() == "agentruns-operator-7c9d-x2k4p"
+    monkeypatch.delenv("POD_NAME")
+    assert own_identity() != own_identity()
