@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from agentruns import metrics
+from agentruns.leadership import LEASE
 from agentruns.settings import Settings
 
 from tests.cluster.toolchain import helm
@@ -125,10 +126,12 @@ def test_the_operator_reads_the_settings_it_is_given() -> None:
     }
     values: Object = {"watchNamespaces": ["a", "b"], "logLevel": "DEBUG", "podRetention": "90m", "sandbox": sandbox}
     values["limits"] = {"activePods": 50, "activePodsPerNamespace": 5}
+    values["leaderElection"] = False
     objects = rendered(approvals={"identity": "Claimed"}, **values)
     settings = Settings.model_validate_json(named(objects, "ConfigMap")["data"]["settings.json"])
     assert settings.watch_namespaces == ("a", "b")
     assert settings.log_level == "DEBUG"
+    assert settings.leader_election is False
     assert settings.pod_retention == timedelta(minutes=90)
     assert settings.limits.model_dump(by_alias=True) == values["limits"]
     assert settings.sandbox.model_dump(by_alias=True, mode="json") == sandbox
@@ -191,8 +194,30 @@ def test_with_watched_namespaces_the_operator_has_roles_there_alone() -> None:
     assert everywhere == {f"agentruns-{who}" for who in ("viewer", "author", "toolowner", "approver")}
     assert of_kind(objects, "ClusterRoleBinding") == []
     role = named(rendered(), "ClusterRole")["rules"]
+    lease = named(objects, "Role", "agentruns-operator-lease")
+    assert lease["metadata"]["namespace"] == "here"
     mine = [it for it in of_kind(objects, "Role") if it["metadata"]["name"] == "agentruns-operator"]
     assert [(it["metadata"]["namespace"], it["rules"]) for it in mine] == [("a", role), ("b", role)]
+
+
+def test_there_is_always_one_operator_that_is_ready() -> None:
+    objects = rendered(replicas=1)
+    assert named(objects, "Deployment")["spec"]["replicas"] == 1
+    assert named(rendered(), "Deployment")["spec"]["replicas"] == 2
+    deployment = named(objects, "Deployment")["spec"]
+    assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    budget = named(objects, "PodDisruptionBudget")["spec"]
+    assert (budget["maxUnavailable"], budget["selector"]) == (1, deployment["selector"])
+    assert deployment["selector"]["matchLabels"].items() <= deployment["template"]["metadata"]["labels"].items()
+
+
+def test_the_operator_reaches_its_one_lease_and_makes_no_other() -> None:
+    objects = rendered()
+    rules = named(objects, "Role", "agentruns-operator-lease")["rules"]
+    named_ = {verb: rule.get("resourceNames") for rule in rules for verb in rule["verbs"]}
+    assert named_ == {"create": None, "get": [LEASE], "update": [LEASE]}
+    policy = named(objects, "ValidatingAdmissionPolicy", "operator-objects.agentrun.dev")["spec"]
+    assert f"variables.kind != 'leases' || object.metadata.name == '{LEASE}'" in str(policy["validations"])
 
 
 def test_no_role_is_part_of_another_unless_asked_for_and_approver_never() -> None:
@@ -231,7 +256,8 @@ def test_nothing_of_the_prometheus_operator_is_there_unless_asked_for() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"replicas": 3}, "additional properties 'replicas' not allowed"),
+        ({"replica": 3}, "additional properties 'replica' not allowed"),
+        ({"replicas": "two"}, "at '/replicas': got string, want integer"),
         ({"approvals": {"identity": "None"}}, "at '/approvals/identity': value must be one of 'Stamped', 'Claimed'"),
         ({"approvals": {"serviceAccounts": ["bot"]}}, "at '/approvals/serviceAccounts/0'"),
         ({"approvals": {"serviceAccounts": ["*:*"]}}, "at '/approvals/serviceAccounts/0'"),
