@@ -20,6 +20,7 @@ _GROUPS = {
     "configmaps": "api/v1",
     "serviceaccounts": "api/v1",
     "controllerrevisions": "apis/apps/v1",
+    "leases": "apis/coordination.k8s.io/v1",
     "networkpolicies": "apis/networking.k8s.io/v1",
 }
 

@@ -8,7 +8,8 @@ from tests.cluster.console import ClusterError, run_long, say
 from tests.cluster.places import KUBECONFIG, LOGS
 from tests.commands import helm_command, tried_kubectl
 from tests.images import in_parts, operator_image, sandbox_image
-from tests.release import SYSTEM, UPGRADE, alone
+from tests.installed import SYSTEM, rolled_out
+from tests.release import UPGRADE, alone
 from tests.waiting import until
 
 VALUES = Path(__file__).with_name("values.yaml")
@@ -35,13 +36,14 @@ spec: {{steps: [{{name: none, tool: none}}]}}
 
 
 def install() -> None:
-    """Installs the chart or upgrades it; returns once its operator is ready and its policies are active."""
+    """Installs the chart or upgrades it; returns once its operator works and its policies are active."""
     if not KUBECONFIG.exists():
         raise ClusterError("there is no cluster: make cluster")
     # By digest, so that a new build is rolled out.
     images = {"image": operator_image(), "tests.image": sandbox_image()}
     chosen = [f"--set-json={value}={json.dumps(in_parts(image))}" for value, image in images.items()]
     run_long("installing the chart", helm_command(*UPGRADE, f"--values={VALUES}", *chosen), LOGS / "helm.log")
+    rolled_out()
     until(_forging_is_refused, "forged decisions are refused", 60)
     until(_requesters_are_stamped, "runs are taken, and their requesters stamped", 60)
     say(f"the chart is installed in namespace {SYSTEM}, and its policies are active")

@@ -10,9 +10,9 @@ from typing import Any
 
 from tests.cluster.places import CHECKOUT, CLUSTER
 from tests.commands import helm, tried_helm
+from tests.installed import SYSTEM, rolled_out
 
 CHART = CHECKOUT / "charts" / "agentruns"
-SYSTEM = "agentruns-system"
 RELEASE = ("agentruns", f"--namespace={SYSTEM}")
 
 Values = dict[str, Any]
@@ -24,8 +24,9 @@ UPGRADE = ("upgrade", *RELEASE, str(CHART), *_HOW)
 
 
 def install(values: Values) -> None:
-    """Installs or upgrades the chart with these values and no others; returns once the operator is ready."""
+    """Installs or upgrades the chart with these values and no others; returns once only its own operators run."""
     helm(*UPGRADE, "--values=-", stdin=json.dumps(values))
+    rolled_out()
 
 
 def values() -> Values:

@@ -20,7 +20,7 @@ from tests import release
 from tests.accounts import Account, Body, person, service_account
 from tests.cluster.places import KUBECONFIG
 from tests.commands import kubectl
-from tests.release import SYSTEM
+from tests.installed import SYSTEM
 from tests.waiting import until
 
 OPERATOR = f"system:serviceaccount:{SYSTEM}:agentruns-operator"

@@ -4,11 +4,15 @@ import asyncio
 import os
 from pathlib import Path
 
+from tests import installed
+
 
 def operator() -> Path:
-    """The /proc folder of the running operator; LookupError if there is none on this machine."""
+    """The /proc folder of the operator that leads; LookupError if there is none on this machine."""
+    leader = installed.leader()
     for place in Path("/proc").iterdir():
-        if place.name.isdigit() and b"agentruns\0--settings" in _command(place):
+        ours = place.name.isdigit() and b"agentruns\0--settings" in _command(place)
+        if ours and f"POD_NAME={leader}\0".encode() in (place / "environ").read_bytes():
             return place
     raise LookupError("no operator process on this machine; these figures need a cluster of one local node")
 

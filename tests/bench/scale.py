@@ -10,8 +10,8 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,10 +23,8 @@ from tests.bench.api import Moments, writes_since
 from tests.bench.fake_node import FOREVER, FakeNode
 from tests.bench.report import row
 from tests.cluster.places import AUDIT_LOG
-from tests.commands import kubectl
 from tests.images import sandbox_image
 from tests.integration.operator_process import OperatorProcess
-from tests.waiting import until
 
 BURST: Final = int(os.environ.get("BENCH_BURST", "1000"))
 LIVE: Final = tuple(int(it) for it in os.environ.get("BENCH_LIVE", "1000,10000").split(","))
@@ -110,7 +108,7 @@ async def confined(place: Path, space: str, node: FakeNode) -> AsyncIterator[Ope
         await asyncio.to_thread(operator.start)
         yield operator
     finally:
-        operator.kill()
+        operator.stop()
 
 
 async def long_run(cluster: Cluster, node: FakeNode, place: Path) -> None:
@@ -150,21 +148,11 @@ async def live(cluster: Cluster, node: FakeNode, place: Path, count: int, tool: 
         row(f"{count} runs {what}: restart to ready", f"{ready:.1f} s", "a new process")
 
 
-@contextmanager
-def _no_installed_operator() -> Iterator[None]:
-    kubectl("scale", *installed.DEPLOYMENT, "--replicas=0")
-    try:
-        until(lambda: not installed.pod_names(), "the operator's pod is gone")
-        yield
-    finally:
-        kubectl("scale", *installed.DEPLOYMENT, "--replicas=1")
-
-
 async def main() -> None:
     """Measures and prints."""
     cluster = await Cluster.connect()
     print("| what | measured | how |\n| --- | --- | --- |")
-    with tempfile.TemporaryDirectory() as folder, _no_installed_operator():
+    with tempfile.TemporaryDirectory() as folder, installed.absent():
         async with FakeNode(await Cluster.connect()) as node:
             await burst(cluster, node, Path(folder))
             await long_run(cluster, node, Path(folder))

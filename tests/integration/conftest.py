@@ -7,23 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests import installed
-from tests.commands import kubectl
 from tests.integration.operator_process import OperatorProcess
 from tests.shop import Shop
-from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
 def no_operator_in_the_cluster(shop: Shop) -> Iterator[None]:
     """The installed operator has gone, until the end of the module."""
     del shop  # which installs the chart, and so must be opened before
-    kubectl("scale", *installed.DEPLOYMENT, "--replicas=0")
-    try:
-        until(lambda: not installed.pod_names(), "the operator's pod is gone")
+    with installed.absent():
         yield
-    finally:
-        kubectl("scale", *installed.DEPLOYMENT, "--replicas=1")
-        installed.rolled_out()
 
 
 @pytest.fixture
@@ -35,4 +28,4 @@ def operator(no_operator_in_the_cluster: None, tmp_path_factory: pytest.TempPath
         process.start()
         yield process
     finally:
-        process.kill()
+        process.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.commands import kubectl
-from tests.installed import value_in
-from tests.release import SYSTEM
+from tests.installed import SYSTEM, value_in
 from tests.waiting import until
 
 
 class OperatorProcess:
     """Starts, is ready, is killed, and starts again."""
 
-    def __init__(self, place: Path, **settings: Any) -> None:
-        """Keeps its kubeconfig, its settings and its log in this directory."""
+    def __init__(self, place: Path, pod: str = "operator-process", **settings: Any) -> None:
+        """Keeps its kubeconfig, its settings and its log in this directory; after a restart it is the same pod."""
+        self._pod = pod
         self._kubeconfig, self._settings, self._log = (place / it for it in ("kubeconfig", "settings.json", "log"))
         self._kubeconfig.write_text(kubeconfig())
         self._metrics, self._health = _free_port(), _free_port()
@@ -32,7 +33,7 @@ class OperatorProcess:
     def start(self) -> None:
         """Returns once it works."""
         command = [sys.executable, "-m", "agentruns", "--settings", str(self._settings)]
-        environment = os.environ | {"KUBECONFIG": str(self._kubeconfig), "POD_NAMESPACE": SYSTEM}
+        environment = os.environ | {"KUBECONFIG": str(self._kubeconfig), "POD_NAMESPACE": SYSTEM, "POD_NAME": self._pod}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
         until(self._is_ready, lambda: f"the operator is ready; its log:\n{self._log.read_text()[-4000:]}", 60)
@@ -49,6 +50,34 @@ class OperatorProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def stop(self) -> None:
+        """Has it end as Kubernetes does, in good order; nothing happens if it does not run."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(30)
+            finally:
+                self.kill()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+    @property
+    def leads(self) -> bool:
+        """Whether it works, and does not stand by."""
+        return self.metric("agentruns_leader") == 1
+
+    def serves(self, name: str) -> bool:
+        """Whether it tells any value of this metric."""
+        return f"\n{name}" in _fetched(f"http://127.0.0.1:{self._metrics}/metrics")
 
     def metric(self, name: str) -> float:
         """The value of a metric without labels."""

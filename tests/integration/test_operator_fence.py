@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.installed import SYSTEM
 from tests.shop import MANAGED, Shop, agentrun, managed, pod, sandbox
 from tests.waiting import until
 
@@ -165,3 +166,11 @@ def test_the_clusters_own_accounts_do_their_work_on_sandboxes_and_no_more(shop: 
     template = changed(sandbox(shop.run), "metadata.name", "shop-76f4b-sandbox")
     assert "are made by the operator alone" in replicas.create(shop.at("pods"), template).message
     assert not replicas.create(shop.at("pods"), changed(template, "metadata.labels", MANAGED)).refused
+
+
+def test_the_operator_makes_no_lease_but_its_own(shop: Shop) -> None:
+    operator, leases = shop.accounts["operator"], (SYSTEM, "leases")
+    body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "other"}, "spec": {}}
+    assert "makes no Lease but the one" in operator.create(leases, body).message
+    assert operator.create(leases, changed(body, "metadata.name", "agentruns-operator")).status == 409
+    assert operator.create(shop.at("leases"), body).refused
