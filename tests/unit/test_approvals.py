@@ -7,7 +7,7 @@ from agentruns.core.approvals import Demand, because, doubt_request, effect_requ
 from agentruns.core.approvals import demand as demand_for
 from agentruns.core.inputs import Attempt, Reader
 from agentruns.core.problems import Problem
-from agentruns.core.resources import AgentRun, Approval, Step
+from agentruns.core.resources import AgentRun, Approval, Step, StepStatus
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -163,7 +163,18 @@ def stored(**changes: Any) -> Approval:
 )
 def test_only_what_this_run_asked_and_showed_counts(approval: Approval, ours: bool) -> None:
     demand = effect_demand(a_run(), step(), an_attempt(), request())
-    assert is_ours(approval, demand, a_run()) is ours
+    assert is_ours(approval, demand, a_run(), StepStatus(name="lookup")) is ours
+
+
+def test_what_was_shown_when_it_was_asked_counts_in_whatever_words_it_would_be_asked_now() -> None:
+    asked = effect_demand(a_run(), step(), an_attempt(), request())
+    now = effect_demand(a_run(), step(), an_attempt(), request() | {"summary": "the same in other words"})
+    open_ = stored()
+    assert asked.name == now.name
+    record = StepStatus(name="lookup", approval=asked.name, shown_digest=asked.shown)
+    assert is_ours(open_, now, a_run(), record)
+    assert not is_ours(open_, now, a_run(), record.model_copy(update={"approval": "of-an-earlier-round"}))
+    assert not is_ours(stored(request=request() | {"summary": "a lie"}), now, a_run(), record)
 
 
 # ----------------------------------------------------------------------------------------- what is shown

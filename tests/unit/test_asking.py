@@ -230,6 +230,19 @@ def test_run_again_is_a_new_intent_with_attempts_of_its_own() -> None:
     assert run.manifests[run.step("pay").approval]["spec"]["request"]["askedBefore"] == 1
 
 
+def test_a_question_put_in_other_words_by_an_earlier_release_counts_as_it_was_shown() -> None:
+    run = asking()
+    name = run.step("refund").approval
+    assert run.step("refund").shown_digest == run.approvals[name].spec.request
+    changed(run, name, request={"summary": "Refund, said otherwise"})
+    shown = run.approvals[name].spec.request
+    record = run.step("refund").model_copy(update={"shown_digest": shown})
+    run.run = run.run.model_copy(update={"status": run.status.model_copy(update={"steps": (record,)})})
+    run.decides("refund", "Approve")
+    assert run.states() == {"refund": "Prepared"}
+    assert run.step("refund").shown_digest == shown
+
+
 def test_fail_ends_the_run_and_says_who_let_it() -> None:
     run = in_doubt().decides("pay", "Fail", reason="refunded by hand")
     assert (run.status.phase, run.status.reason) == (Phase.FAILED, "InDoubt")

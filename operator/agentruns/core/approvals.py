@@ -13,7 +13,7 @@ from agentruns.core.model import shown_digest
 from agentruns.core.naming import API_VERSION, LABEL_RUN_UID, approval_name
 from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem
-from agentruns.core.resources import AgentRun, Approval, Step, ToolSpec, owner
+from agentruns.core.resources import AgentRun, Approval, Step, StepStatus, ToolSpec, owner
 from agentruns.core.templates import as_text, expanded
 
 _SHOWN_LENGTH: Final = 1024
@@ -46,6 +46,11 @@ class Demand:
     def digest(self) -> str:
         """What an answer binds to."""
         return str(self.manifest["spec"]["digest"])
+
+    @property
+    def shown(self) -> str:
+        """The digest of what a person would be shown now."""
+        return str(shown_digest(self.manifest["spec"]["request"]))
 
 
 def because(step: Step, attempt: Attempt, seen: Observed) -> str:
@@ -195,18 +200,21 @@ def _why(step: Step, reader: Reader) -> str:
     return escaped(as_text(expanded(step.why, "why", reader)))
 
 
-def is_ours(approval: Approval, question: Demand, run: AgentRun) -> bool:
+def is_ours(approval: Approval, question: Demand, run: AgentRun, record: StepStatus) -> bool:
     """Whether an Approval is the one this run asked for, showing what it was asked to show, now and ever.
+
+    What it was asked to show is recorded with the step: a later release may say the same in other words.
 
     Its generation counts the changes of its spec: it is made, it is decided on, and there may be no others.
     """
+    recorded = record.shown_digest if record.approval == question.name else ""
     changes = 1 if approval.spec.decision is None else 2
     return (
         approval.metadata.generation <= changes
         and approval.spec.digest == question.digest
         and approval.spec.run_ref.uid == run.metadata.uid
         and any(reference.uid == run.metadata.uid for reference in approval.metadata.owner_references)
-        and approval.spec.request == shown_digest(question.manifest["spec"]["request"])
+        and approval.spec.request in (question.shown, recorded)
     )
 
 

@@ -41,9 +41,7 @@ def is_open(look: Look) -> bool:
 def asked(look: Look, attempt: Attempt) -> Moved:
     """A step that waits for a person: the question is put, and its answer followed."""
     question = demand(look.run, look.step, attempt, "Effect", effect_request(look.reader, look.step, attempt))
-    waiting = look.recording(
-        state=StepState.AWAITING_APPROVAL, reason="AwaitingDecision", message="", approval=question.name
-    )
+    waiting = _asks(look, question).recording(state=StepState.AWAITING_APPROVAL, reason="AwaitingDecision", message="")
     answer = _answer(waiting, question)
     if isinstance(answer, Moved):
         return answer
@@ -67,7 +65,7 @@ def doubted(look: Look) -> Moved:
     request = doubt_request(look.reader, look.step, attempt, look.record.message)
     question = demand(look.run, look.step, attempt, "InDoubt", request)
     reason = "AwaitingDecision" if look.record.reason in HINDRANCES else look.record.reason
-    asks = look.recording(approval=question.name, reason=reason)
+    asks = _asks(look, question).recording(reason=reason)
     answer = _answer(asks, question)
     if isinstance(answer, Moved):
         return answer
@@ -102,13 +100,20 @@ def _happened(look: Look) -> Moved:
     return Moved(look.recording(decision=None, asked_anew=look.record.asked_anew + 1, message=said).record)
 
 
+def _asks(look: Look, question: Demand) -> Look:
+    """The same look with the question recorded, and what its Approval shows; nothing if that is not what was asked."""
+    approval = look.seen.approvals.get(question.name)
+    ours = approval is not None and is_ours(approval, question, look.run, look.record)
+    return look.recording(approval=question.name, shown_digest=approval.spec.request if approval and ours else "")
+
+
 def _answer(look: Look, question: Demand) -> RecordedDecision | Moved:
     """The decision that counts, once its Approval says so; until then what is to be done about it."""
     approval = look.seen.approvals.get(question.name)
     if approval is None:
         asks = look.recording(approval="") if question.name in look.seen.refusals else look
         return Moved(asks.record, preparations=(Create(question.manifest),))
-    if not is_ours(approval, question, look.run):
+    if not look.record.shown_digest:
         return Moved(look.recording(reason="ForeignApproval").record)
     if approval.spec.decision is None or approval.metadata.deletion_timestamp is not None:
         return Moved(look.record)

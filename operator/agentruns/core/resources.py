@@ -133,6 +133,7 @@ class StepStatus(Model):
     output: Any = None
     output_ref: OutputRef | None = None
     approval: str = ""
+    shown_digest: str = ""
     decision: RecordedDecision | None = None
 
 
