@@ -8,7 +8,7 @@ from typing import Any, Final
 from agentruns import metrics
 from agentruns.clock import utc_now
 from agentruns.cluster import EVENTS, ApiError, Cluster
-from agentruns.core.model import rfc3339
+from agentruns.core.model import Condition, rfc3339
 from agentruns.core.naming import API_VERSION, GROUP
 from agentruns.core.resources import FINAL_PHASES, FINAL_STATES, AgentRun, Phase, RunStatus, StepState, StepStatus
 
@@ -75,6 +75,12 @@ class Announcer:
         kind = f"{error.status} {error.reason}" if isinstance(error, ApiError) else type(error).__name__
         words = f"the operator cannot go on with this run for now and keeps trying: {kind}; its log says more"
         self._offer(run, Told("PassesFail", words, warning=True))
+
+    def state(self, run: AgentRun, conditions: tuple[Condition, ...]) -> None:
+        """Tells why a run is left alone."""
+        for it in conditions:
+            if it.type == "Stalled":
+                self._offer(run, Told(it.reason, it.message, warning=True))
 
     def _offer(self, run: AgentRun, told: Told) -> None:
         self._count += 1

@@ -13,6 +13,7 @@ from agentruns.core.actions import (
     Preparation,
     ReleasePod,
     SettleApproval,
+    StateConditions,
     StopPod,
     Ungate,
 )
@@ -20,7 +21,7 @@ from agentruns.core.digests import digest
 from agentruns.core.model import rfc3339
 from agentruns.core.naming import DENY_ALL_POLICY, LABEL_UNUSED_SINCE, Key
 from agentruns.core.observed import Refusal
-from agentruns.core.patches import Patch, end_now, finalizer_off, gate_off, unmarked
+from agentruns.core.patches import Patch, conditions_stated, end_now, finalizer_off, gate_off, unmarked
 from agentruns.core.resources import ApprovalState
 from agentruns.fresh import is_there
 from agentruns.store import Store
@@ -59,6 +60,8 @@ class Performer:
                 await self._cluster.delete_pods(self._namespace, self._run_uid)
             case DeleteRun():
                 await self._delete_run(action)
+            case StateConditions():
+                await self._state(action)
             case unreachable:
                 assert_never(unreachable)
         return None
@@ -117,6 +120,15 @@ class Performer:
             await is_there(self._cluster, self._store, APPROVALS, (self._namespace, action.name), action.uid)
             raise _stale_or(error) from error
         self._store.take("Approval", settled)
+
+    async def _state(self, action: StateConditions) -> None:
+        operations = conditions_stated(action.before, action.conditions, action.resource_version)
+        try:
+            stated = await self._cluster.patch(RUNS, self._namespace, self._run, operations, "status")
+        except ApiError as error:
+            await is_there(self._cluster, self._store, RUNS, (self._namespace, self._run), self._run_uid)
+            raise _stale_or(error) from error
+        self._store.take("AgentRun", stated)
 
     async def _patch_pod(self, name: str, uid: str, operations: Patch) -> None:
         """Patches the pod of this UID and no other. A patch that does not apply any more was done before."""

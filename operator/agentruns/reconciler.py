@@ -11,7 +11,7 @@ from agentruns.announce import Announcer
 from agentruns.answers import Answers, LaterError
 from agentruns.clock import utc_now
 from agentruns.cluster import RUNS, ApiError, Cluster
-from agentruns.core.actions import Create, Preparation
+from agentruns.core.actions import Create, Preparation, StateConditions
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.naming import Key
 from agentruns.core.observed import POD_LIMIT_REACHED, Observed, Refusal, Unanswered, key_of
@@ -83,6 +83,8 @@ class Pass:
             return LOOK_AGAIN
         for action in decision.actions:
             await self._perform(action)
+            if isinstance(action, StateConditions):
+                self._app.announcer.state(self._run, action.conditions)
         self._follow_logs(decision.status)
         return None if decision.wake_at is None else (decision.wake_at - utc_now()).total_seconds()
 

@@ -14,6 +14,8 @@ from agentruns.core.model import Metadata
 from agentruns.core.naming import LABEL_RUN_UID, Key
 from agentruns.core.observed import PodSeen, ToolResult
 from agentruns.core.resources import (
+    FINAL_PHASES,
+    FORMAT_VERSION,
     HOLDING_STATES,
     AgentRun,
     Approval,
@@ -239,7 +241,13 @@ def _remove(table: dict[Any, dict[str, T]], outer: Any, inner: str) -> None:
 def _run(body: Body, before: AgentRun | None) -> AgentRun:
     """A run as it is kept: of a huge one only its size, of one that is over nothing that no decision needs."""
     metadata = Metadata.model_validate(body["metadata"])
-    if before and (before.metadata.uid, before.metadata.generation) == (metadata.uid, metadata.generation):
+    if ((body.get("status") or {}).get("formatVersion") or 0) > FORMAT_VERSION:
+        return _newer(body)
+    if (
+        before
+        and before.status.format_version <= FORMAT_VERSION
+        and (before.metadata.uid, before.metadata.generation) == (metadata.uid, metadata.generation)
+    ):
         status = RunStatus.model_validate(body.get("status") or {})  # the spec is the one that is known
         run = before.model_copy(update={"metadata": metadata, "status": status})
     elif size := _too_large(body.get("spec")):
@@ -251,6 +259,14 @@ def _run(body: Body, before: AgentRun | None) -> AgentRun:
         left = run.spec.model_copy(update={"steps": (), "input": {}, "output": {}})
         return run.model_copy(update={"spec": left, "status": _rest(run)})
     return run
+
+
+def _newer(body: Body) -> AgentRun:
+    """A run whose status a later release has written: nothing is read but that, whether it is over, and conditions."""
+    status = {key: body["status"][key] for key in ("formatVersion", "conditions") if key in body["status"]}
+    if body["status"].get("phase") in FINAL_PHASES:
+        status["phase"] = body["status"]["phase"]
+    return AgentRun.model_validate({**body, "spec": {"steps": []}, "status": status})
 
 
 def _rest(run: AgentRun) -> RunStatus:

@@ -14,6 +14,7 @@ from agentruns.core.actions import (
     Preparation,
     ReleasePod,
     SettleApproval,
+    StateConditions,
     StopPod,
     Ungate,
 )
@@ -181,7 +182,7 @@ class Play:
                 status = ApprovalStatus(state=action.state, decided_at=self.now)
                 settled = self.approvals[action.name].model_copy(update={"status": status})
                 self.approvals = self.approvals | {action.name: settled}
-            case StopPod() | DeleteRun():
+            case StopPod() | DeleteRun() | StateConditions():
                 pass
 
     def _open_beside(self, pod: PodSeen) -> list[PodSeen]:

@@ -1,12 +1,14 @@
 """How a run begins: its tools are found and pinned, and what is refused or missing is waited for or said."""
 
+from typing import Any
+
 import pytest
-from agentruns.core.actions import Ungate
+from agentruns.core.actions import StateConditions, Ungate
 from agentruns.core.lifecycle import decide
 from agentruns.core.observed import Refusal
-from agentruns.core.resources import Phase, RunStatus
+from agentruns.core.resources import AgentRun, Phase, RunStatus
 
-from tests.unit.builders import a_run, a_step, a_tool, later, seen
+from tests.unit.builders import NOW, a_run, a_step, a_tool, later, seen
 from tests.unit.play import Play, play
 
 QUOTA = Refusal("pods is forbidden: exceeded quota", for_now=True)
@@ -96,7 +98,31 @@ def test_what_will_never_be_accepted_ends_the_run_with_the_reason(kind: str) -> 
     assert FORBIDDEN.message in run.status.message
 
 
-def test_a_status_of_a_later_release_is_left_alone() -> None:
-    run = a_run().model_copy(update={"status": RunStatus(format_version=2)})
-    assert decide(run, seen()).status == run.status
-    assert decide(run, seen()).actions == ()
+def of_a_later_release(**status: Any) -> AgentRun:
+    """A run whose status this release cannot read."""
+    plain = a_run()
+    return plain.model_copy(update={"status": RunStatus.model_validate({"formatVersion": 2, **status})})
+
+
+def test_a_status_of_a_later_release_is_left_alone_and_says_so_once() -> None:
+    run = of_a_later_release(conditions=[condition("Finished", "False"), condition("Stalled", "False")])
+    decision = decide(run, seen())
+    assert (decision.status, decision.preparations, decision.wake_at) == (run.status, (), None)
+    [action] = decision.actions
+    assert isinstance(action, StateConditions)
+    assert {(it.type, it.status, it.reason) for it in action.conditions} == {
+        ("Reconciling", "False", "NewerFormat"),
+        ("Stalled", "True", "NewerFormat"),
+    }
+    assert "has format 2, and this operator reads 1; upgrade it" in action.conditions[0].message
+    status = run.status.model_copy(update={"conditions": (run.status.conditions[0], *action.conditions)})
+    told = run.model_copy(update={"status": status})
+    assert decide(told, seen(now=later(60))).actions == ()
+
+
+def test_one_that_is_over_has_nothing_to_say() -> None:
+    assert decide(of_a_later_release(phase="Succeeded"), seen()).actions == ()
+
+
+def condition(kind: str, status: str) -> dict[str, Any]:
+    return {"type": kind, "status": status, "reason": "A", "lastTransitionTime": NOW.isoformat()}

@@ -104,6 +104,16 @@ def test_the_same_defaults_hold(path: str, schema: Schema, model: type[BaseModel
             assert read == info.default, f"{path}.{alias}"
 
 
+@pytest.mark.parametrize(
+    ("path", "schema"), [(path, schema) for path, schema, _ in OBJECTS if path.startswith("agentruns.status")]
+)
+def test_what_a_later_release_wrote_of_a_status_outlives_changes_under_these_definitions(
+    path: str, schema: Schema
+) -> None:
+    """The API server drops what a schema does not know whenever an object is read and written, by whomever."""
+    assert schema.get("x-kubernetes-preserve-unknown-fields") is True, path
+
+
 def defaults(schema: Schema, *, listed: bool) -> Iterator[Any]:
     """The defaults that a schema has anywhere within a list."""
     if listed and "default" in schema:

@@ -1,6 +1,10 @@
-"""Patches of pods: each for one UID, and each refused where the pod is no longer as it was."""
+"""Patches: each for one object, and each refused where that is no longer as it was."""
 
-from agentruns.core.patches import end_now, finalizer_off, gate_off
+import pytest
+from agentruns.core.model import Condition
+from agentruns.core.patches import Patch, conditions_stated, end_now, finalizer_off, gate_off
+
+from tests.unit.builders import NOW
 
 UID = {"op": "test", "path": "/metadata/uid", "value": "u"}
 
@@ -18,3 +22,30 @@ def test_of_the_finalizers_only_our_own_goes() -> None:
     place = "/metadata/finalizers/1"
     named = {"op": "test", "path": place, "value": "agentrun.dev/result"}
     assert finalizer_off("u", ("other", "agentrun.dev/result")) == [UID, named, {"op": "remove", "path": place}]
+
+
+@pytest.mark.parametrize(
+    ("before", "operations"),
+    [
+        ([], [("add", "/status/conditions", ["Stalled", "Reconciling"])]),
+        (
+            ["Finished", "Stalled"],
+            [("replace", "/status/conditions/1", "Stalled"), ("add", "/status/conditions/-", "Reconciling")],
+        ),
+    ],
+)
+def test_of_a_status_that_cannot_be_read_only_conditions_are_touched(
+    before: list[str], operations: list[tuple[str, str, object]]
+) -> None:
+    def of(*types: str) -> tuple[Condition, ...]:
+        return tuple(Condition(type=it, status="True", reason="A", last_transition_time=NOW) for it in types)
+
+    def told(patch: Patch) -> list[tuple[str, str, object]]:
+        return [(it["op"], it["path"], types(it["value"])) for it in patch]
+
+    def types(value: object) -> object:
+        return [it["type"] for it in value] if isinstance(value, list) else value["type"]  # type: ignore[index]
+
+    test, *rest = conditions_stated(of(*before), of("Stalled", "Reconciling"), "7")
+    assert test == {"op": "test", "path": "/metadata/resourceVersion", "value": "7"}
+    assert told(rest) == operations

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from agentruns.core.model import Condition
 from agentruns.core.resources import ApprovalState
 
 
@@ -74,5 +75,14 @@ class DeleteRun:
     resource_version: str
 
 
+@dataclass(frozen=True)
+class StateConditions:
+    """Set these conditions of a run whose status is otherwise left as it is, in the version that was looked at."""
+
+    before: tuple[Condition, ...]
+    conditions: tuple[Condition, ...]
+    resource_version: str
+
+
 Preparation = Create | SettleApproval | DeletePod
-Action = Ungate | StopPod | DeletePod | ReleasePod | CollectPods | DeleteRun | SettleApproval
+Action = Ungate | StopPod | DeletePod | ReleasePod | CollectPods | DeleteRun | SettleApproval | StateConditions

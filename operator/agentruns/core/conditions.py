@@ -6,11 +6,14 @@ from datetime import datetime
 from typing import Final, Literal
 
 from agentruns.core.model import Condition
-from agentruns.core.resources import FINAL_PHASES, Phase, RunStatus
+from agentruns.core.resources import FINAL_PHASES, FORMAT_VERSION, Phase, RunStatus
 
 Truth = Literal["True", "False", "Unknown"]
 STALLING: Final = frozenset({"CreationRefused", "PolicyNotEnforced", "ForeignApproval"})
 """Reasons of runs that are not final and will not move by themselves."""
+
+NEWER_FORMAT: Final = "NewerFormat"
+"""The reason of a run whose status a later release has written."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,13 @@ def conditions(status: RunStatus, generation: int, now: datetime) -> tuple[Condi
         Fact("Reconciling", _truth(not final and not stalled), status.reason, said),
         Fact("Stalled", _truth(stalled), status.reason if stalled else "NotStalled", said if stalled else ""),
     )
+    return stated(facts, status.conditions, generation, now)
+
+
+def unreadable(status: RunStatus, generation: int, now: datetime) -> tuple[Condition, ...]:
+    """The conditions by which a run says that its status is of a later release than this one."""
+    said = f"its status has format {status.format_version}, and this operator reads {FORMAT_VERSION}; upgrade it"
+    facts = (Fact("Reconciling", "False", NEWER_FORMAT, said), Fact("Stalled", "True", NEWER_FORMAT, said))
     return stated(facts, status.conditions, generation, now)
 
 

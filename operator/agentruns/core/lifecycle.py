@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from agentruns.core.actions import Action, Create, Preparation
+from agentruns.core.actions import Action, Create, Preparation, StateConditions
 from agentruns.core.aftermath import after_the_end, loose_ends
 from agentruns.core.asking import HINDRANCES
 from agentruns.core.attempts import PATIENCE
 from agentruns.core.checks import check_run
+from agentruns.core.conditions import unreadable
 from agentruns.core.digests import canonical
 from agentruns.core.inputs import Reader
 from agentruns.core.limits import Ending, ending, time_left
@@ -54,7 +55,7 @@ class Decision:
 def decide(run: AgentRun, seen: Observed) -> Decision:
     """All that is to be done about a run: the same answer for the same look, whoever asks and how often."""
     if run.status.format_version > FORMAT_VERSION:
-        return Decision(run.status)
+        return _left_alone(run, seen)
     if run.is_final:
         left = after_the_end(run, seen)
         return Decision(observed(run.status, run.metadata.generation), actions=left.actions, wake_at=left.wake_at)
@@ -68,6 +69,14 @@ def decide(run: AgentRun, seen: Observed) -> Decision:
     if lost := next((it for it in tools.values() if isinstance(it, Lost)), None):
         return _without_state(run, lost, seen)
     return _go_on(run, run.status, tools, seen)
+
+
+def _left_alone(run: AgentRun, seen: Observed) -> Decision:
+    """A run whose status a later release has written: it says so, unless it is over, and nothing else is done."""
+    said = unreadable(run.status, run.metadata.generation, seen.now)
+    if run.is_final or set(said) <= set(run.status.conditions):
+        return Decision(run.status)
+    return Decision(run.status, actions=(StateConditions(run.status.conditions, said, run.metadata.resource_version),))
 
 
 # ------------------------------------------------------------------------------------------ the beginning

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from agentruns.core.model import Condition
 from agentruns.core.naming import FINALIZER_RESULT, GATE_RECORDED, LABEL_UNUSED_SINCE
 
 Patch = list[dict[str, Any]]
@@ -39,6 +40,21 @@ def marked(version: str, mark: str) -> Patch:
 def unmarked(uid: str) -> Patch:
     """Takes the mark off an object; refused if it has none."""
     return [_only(uid), {"op": "remove", "path": _MARK}]
+
+
+def conditions_stated(before: tuple[Condition, ...], conditions: tuple[Condition, ...], version: str) -> Patch:
+    """Sets conditions of a status in this version, of which nothing else is touched."""
+    places = {it.type: place for place, it in enumerate(before)}
+    test: Patch = [{"op": "test", "path": "/metadata/resourceVersion", "value": version}]
+    bodies = [(it.type, it.model_dump(mode="json", by_alias=True)) for it in conditions]
+    if not before:
+        return [*test, {"op": "add", "path": "/status/conditions", "value": [body for _, body in bodies]}]
+    return test + [
+        {"op": "replace", "path": f"/status/conditions/{places[kind]}", "value": body}
+        if kind in places
+        else {"op": "add", "path": "/status/conditions/-", "value": body}
+        for kind, body in bodies
+    ]
 
 
 def _only(uid: str) -> dict[str, Any]:
