@@ -93,9 +93,11 @@ def test_a_leader_that_slept_too_long_ends_itself(space: Space, pair: tuple[Oper
     leader, standby = pair
     space.tool("echo", ECHO)
     leader.signal(signal.SIGSTOP)
-    until(lambda: standby.leads, "the standby leads", OVER_AT_LAST)
-    runs(space, "one")
-    leader.signal(signal.SIGCONT)
+    try:
+        until(lambda: standby.leads, "the standby leads", OVER_AT_LAST)
+        runs(space, "one")
+    finally:
+        leader.signal(signal.SIGCONT)
     until(lambda: leader.exit_code() is not None, "the one that slept has ended", 10)
     assert leader.exit_code() == 1
     runs(space, "two")
