@@ -6,7 +6,7 @@ import logging
 import secrets
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from agentruns import chores, handlers, logs, metrics
 from agentruns.announce import Announcer
@@ -106,24 +106,32 @@ async def _run(app: App, queues: dict[str, Queue], settings: Settings) -> None:
     stop = asyncio.Event()
     namespaces = settings.watch_namespaces
     leadership = Leadership(app.cluster, own_namespace(), own_identity()) if settings.leader_election else None
-    parts = [
+    parts: list[asyncio.Task[Any]] = [
         asyncio.create_task(handlers.watch(app.store, namespaces, stop), name="watching"),
         asyncio.create_task(keep_listing(app.cluster, app.store, namespaces), name="listing"),
         asyncio.create_task(_work(app, queues, leadership), name="working"),
+        asyncio.create_task(stop.wait(), name="stopping"),
     ]
     done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
     stop.set()
-    await asyncio.wait(parts[:1], timeout=10)
-    for part in parts:
-        part.cancel()
-    await asyncio.gather(*parts, return_exceptions=True)
+    watching, *others = parts
+    await _cancelled(others)
     await app.followers.close()
     await app.answers.close()
     if leadership:
         await leadership.release()
+    await asyncio.wait([watching], timeout=10)
+    await _cancelled([watching])
     await app.cluster.close()
     for part in done:
         part.result()
+
+
+async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
+    """Returns once these tasks have ended, whether they would or not."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _work(app: App, queues: dict[str, Queue], leadership: Leadership | None) -> None:

@@ -74,10 +74,15 @@ def configure(settings: kopf.OperatorSettings) -> None:
 
 
 async def watch(store: Store, namespaces: tuple[str, ...], stop: asyncio.Event) -> None:
-    """Watches until it is told to stop, by the event or by a signal."""
+    """Watches until it is told to stop, by the event or by a signal, upon which it sets the event."""
     registry = kopf.OperatorRegistry()
     settings = kopf.OperatorSettings()
     register(registry, store)
+
+    @kopf.on.cleanup(registry=registry)
+    async def stopping(**_: Any) -> None:
+        stop.set()  # kopf would let every task of this process go on for five seconds
+
     configure(settings)
     await kopf.operator(
         registry=registry,

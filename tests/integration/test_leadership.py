@@ -14,7 +14,7 @@ from tests.waiting import until
 
 OVER_AT_LAST = 30
 """Seconds: the Lease lasts 15, is looked at every 2, and the machine may be busy."""
-AT_ONCE = 12
+AT_ONCE = 8
 """Seconds within which an operator takes over that need not wait until the Lease has run out."""
 GAUGES = ("agentruns_runs{", "agentruns_queue_depth{", "agentruns_approvals_pending ", "agentruns_policy_enforced ")
 
