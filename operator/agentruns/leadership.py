@@ -22,6 +22,8 @@ from agentruns.core.lease import (
 LEASE: Final = "agentruns-operator"
 RETRY_SECONDS: Final = 2.0
 """Between looks at the Lease, and between renewals."""
+RELEASE_SECONDS: Final = 5.0
+"""For letting the Lease go: a stop has to end in time, with an API server or without."""
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +58,11 @@ class Leadership:
     async def release(self) -> None:
         """Lets the Lease go if it is this process', so that another one need not wait until it has run out."""
         try:
-            found = await self._found()
-            if found and _spec(found).holder_identity == self._identity:
-                await self._cluster.replace(found | {"spec": found["spec"] | released(utc_now())})
-        except ApiError as error:
+            async with asyncio.timeout(RELEASE_SECONDS):
+                found = await self._found()
+                if found and _spec(found).holder_identity == self._identity:
+                    await self._cluster.replace(found | {"spec": found["spec"] | released(utc_now())})
+        except (ApiError, TimeoutError) as error:
             log.warning("the Lease was not released, and runs out by itself: %s", error)
 
     async def _try(self) -> None:
