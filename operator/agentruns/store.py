@@ -171,9 +171,16 @@ class Store:
                 self._concerns(known.key[0], known.run_uid)
             case "Tool":
                 self._tool_changed(known.key)
+                for key in self._settled_by(known.key):
+                    self._tool_changed(key)
                 for key, run in self.runs.items():
                     if key[0] == known.key[0] and run.status.started_at is None:
                         self._changed(key)
+
+    def _settled_by(self, settling: Key) -> list[Key]:
+        """The Tools whose doubts this one settles."""
+        mine = [(key, tool.spec.settle) for key, tool in self.tools.items() if key[0] == settling[0]]
+        return [key for key, settle in mine if settle and settle.tool == settling[1]]
 
     def _concerns(self, namespace: str, run_uid: str) -> None:
         """What belongs to a run that is not there is looked at under the UID of that run."""
@@ -207,8 +214,10 @@ class Store:
         return {uid: self._results[uid] for uid in pods if uid in self._results}
 
     def tools_named(self, namespace: str, names: Iterable[str]) -> dict[str, ToolSpec]:
-        """Those of the named Tools that are there."""
-        return {name: self.tools[namespace, name].spec for name in names if (namespace, name) in self.tools}
+        """Those of the named Tools that are there, and of the Tools that settle for them."""
+        found = {name: self.tools[namespace, name].spec for name in names if (namespace, name) in self.tools}
+        settling = {tool.settle.tool for tool in found.values() if tool.settle}
+        return found | {name: self.tools[namespace, name].spec for name in settling if (namespace, name) in self.tools}
 
     def names(self, kind: str, namespace: str) -> frozenset[str]:
         """The names of shared objects of a kind, but for those marked as unused: those are as good as gone."""

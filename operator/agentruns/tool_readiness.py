@@ -12,7 +12,9 @@ async def reconcile_tool(key: Key, cluster: Cluster, store: Store) -> None:
     tool = store.tools.get(key)
     if tool is None:
         return
-    status = tool_status(tool, utc_now())
+    settle = tool.spec.settle
+    there = store.tools_named(key[0], [settle.tool]) if settle else {}
+    status = tool_status(tool, there.get(settle.tool) if settle else None, utc_now())
     if status == tool.status:
         return
     try:

@@ -19,6 +19,7 @@ STRICT = {
     "properties": {"order": {"type": "string"}},
     "additionalProperties": False,
 }
+SETTLE = {"tool": "b", "happened": "result.found && args.order != ''"}
 
 
 def refusal(run: AgentRun, **tools: ToolSpec) -> str:
@@ -120,7 +121,29 @@ def test_a_run_that_can_never_work_says_why(run: AgentRun, said: str) -> None:
     ],
 )
 def test_a_run_whose_tool_can_never_work_says_why(tool: dict[str, Any], said: str) -> None:
-    assert said in refusal(a_run(a_step("a")), a=a_tool(**tool))
+    assert said in refusal(a_run(a_step("a")), a=a_tool(**tool), b=a_tool())
+
+
+@pytest.mark.parametrize(
+    ("tool", "said"),
+    [
+        ({"effect": "Idempotent", "approval": "Never"}, "b: is Idempotent; name a Tool whose effect is ReadOnly"),
+        ({"effect": "NonIdempotent", "approval": "Never"}, "b: is NonIdempotent; name a Tool whose"),
+        ({"approval": "Always"}, "b: asks a person; name a Tool whose approval is Never"),
+        ({"approval": "Unless", "approvalUnless": "true"}, "b: asks a person; name a Tool whose approval is Never"),
+        ({"settle": SETTLE}, "b: has a settle tool itself; name a Tool without one"),
+        ({"approvalSummary": "${"}, "b: approvalSummary: a `${` is not closed"),
+    ],
+)
+def test_a_run_whose_settle_tool_can_never_settle_says_why(tool: dict[str, Any], said: str) -> None:
+    run = refusal(a_run(a_step("a")), a=a_tool(settle=SETTLE), b=a_tool(**tool))
+    assert run.startswith(f"tool a: settle.tool: {said}")
+
+
+def test_arguments_must_fit_the_settle_tool_as_well() -> None:
+    run = a_run(a_step("a", args={"order": 4711}))
+    said = refusal(run, a=a_tool(settle=SETTLE), b=a_tool(inputSchema=STRICT))
+    assert said.startswith("steps[0] (a): args do not fit the inputSchema of tool b: order: the value is not of type")
 
 
 @pytest.mark.parametrize(
@@ -128,13 +151,13 @@ def test_a_run_whose_tool_can_never_work_says_why(tool: dict[str, Any], said: st
     [
         {"inputSchema": STRICT},
         {"approval": "Unless", "approvalUnless": "args.order == '1'", "approvalSummary": "Order ${args.order}"},
-        {"settle": {"tool": "b", "happened": "result.found && args.order != ''"}},
+        {"settle": SETTLE},
     ],
 )
 def test_what_can_work_begins(tool: dict[str, Any]) -> None:
     step = a_step("a", args={"order": "4711"}, when="run.input.n > 0", why="${run.goal}")
     run = a_run(step, input={"n": 1}, goal="g", output={"x": "${steps.a.output}"})
-    found = decide(run, seen(tools={"a": a_tool(**tool)}))
+    found = decide(run, seen(tools={"a": a_tool(**tool), "b": a_tool()}))
     assert any(isinstance(it, Create) for it in found.preparations)
     assert found.status.phase is not Phase.FAILED
 

@@ -170,6 +170,20 @@ def test_tools_are_found_by_name_in_their_namespace() -> None:
     assert store.tools_named("other", ["a"]) == {}
 
 
+def test_with_a_tool_comes_the_one_that_settles_its_doubts_and_a_change_of_that_is_told_to_it() -> None:
+    settle = {"tool": "find", "happened": "result.found"}
+    pay = body("Tool", "pay", 1, spec={"description": "d", "image": IMAGE, "settle": settle})
+    world = Seen().take(pay)
+    assert set(world.store.tools_named(NAMESPACE, ["pay"])) == {"pay"}
+    world.tools.clear()
+    world.store.take("Tool", body("Tool", "find", 2, spec={"description": "d", "image": IMAGE}))
+    assert set(world.store.tools_named(NAMESPACE, ["pay"])) == {"pay", "find"}
+    assert world.tools == [(NAMESPACE, "find"), (NAMESPACE, "pay")]
+    elsewhere = body("Tool", "find", 3, uid="else", spec={"description": "d", "image": IMAGE})
+    world.store.take("Tool", elsewhere | {"metadata": elsewhere["metadata"] | {"namespace": "other"}})
+    assert world.tools[2:] == [("other", "find")]
+
+
 def test_a_new_tool_wakes_the_runs_that_have_not_begun() -> None:
     begun = a_run(name="begun", uid="begun", startedAt=NOW.isoformat())
     world = Seen().take(a_run(), begun)

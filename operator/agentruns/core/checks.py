@@ -12,7 +12,7 @@ from agentruns.core.model import in_seconds
 from agentruns.core.network import check_egress
 from agentruns.core.observed import Observed, all_answered
 from agentruns.core.problems import Problem, within
-from agentruns.core.resources import AgentRun, OversizedToolSpec, RunSpec, Step, ToolSpec
+from agentruns.core.resources import AgentRun, Effect, OversizedToolSpec, RunSpec, Settle, Step, ToolSpec
 from agentruns.core.templates import expressions_in, strings_in
 
 MAX_EXPRESSIONS: Final = 4000
@@ -34,9 +34,11 @@ def check_run(run: AgentRun, tools: Mapping[str, ToolSpec], seen: Observed) -> N
     for name in dict.fromkeys(step.tool for step in spec.steps):
         with within(f"tool {name}"):
             check_tool(tools[name])
+            if settle := tools[name].settle:
+                check_settle(settle, tools[settle.tool])
     reader = Reader(run, {}, seen)
     checks = (
-        *(partial(_check_step, place, needs, tools[step.tool], reader) for place, step in enumerate(spec.steps)),
+        *(partial(_check_step, place, needs, tools, reader) for place in range(len(spec.steps))),
         partial(_check_output, spec),
     )
     found = [problem for problem in all_answered(partial(_problem_of, check) for check in checks) if problem]
@@ -75,6 +77,23 @@ def check_tool(tool: ToolSpec) -> None:
             expression.check("args")
 
 
+def check_settle(settle: Settle, tool: ToolSpec) -> None:
+    """Raises Problem if the Tool that is to settle doubts about another cannot do that."""
+    with within(f"settle.tool: {settle.tool}"):
+        check_tool(tool)
+        if wrong := unfit_to_settle(tool):
+            raise Problem(wrong)
+
+
+def unfit_to_settle(tool: ToolSpec) -> str:
+    """Why a Tool cannot settle the doubts about another, with the remedy; empty if it can."""
+    if tool.effect is not Effect.READ_ONLY:
+        return f"is {tool.effect}; name a Tool whose effect is ReadOnly"
+    if tool.asks != "Never":
+        return "asks a person; name a Tool whose approval is Never"
+    return "has a settle tool itself; name a Tool without one" if tool.settle else ""
+
+
 def _check_sizes(spec: RunSpec) -> None:
     """Raises Problem where so much is to be evaluated that it would be felt by others."""
     if (size := len(compact(spec.input))) > MAX_INPUT:
@@ -107,8 +126,9 @@ def _checked_needs(spec: RunSpec) -> Needs:
     return found
 
 
-def _check_step(place: int, needs: Needs, tool: ToolSpec, reader: Reader) -> None:
+def _check_step(place: int, needs: Needs, tools: Mapping[str, ToolSpec], reader: Reader) -> None:
     spec, step = reader.run.spec, reader.run.spec.steps[place]
+    tool = tools[step.tool]
     with within(f"steps[{place}] ({step.name})"):
         _check_depth("args", step.args)
         if step.timeout is not None and step.timeout > tool.timeout:
@@ -124,6 +144,9 @@ def _check_step(place: int, needs: Needs, tool: ToolSpec, reader: Reader) -> Non
             _check_source(f"verify[{at}].expression", rule.expression, "result", "args")
         if not reads_steps:
             arguments(step, reader, tool, reader.seen)
+            if tool.settle:
+                settles = step.model_copy(update={"tool": tool.settle.tool})
+                arguments(settles, reader, tools[settles.tool], reader.seen)
 
 
 def _unread(name: str, place: int, spec: RunSpec) -> str:

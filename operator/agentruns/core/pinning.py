@@ -27,8 +27,13 @@ class Pin:
 
 
 def pinned_tools(run: AgentRun, tools: Mapping[str, ToolSpec]) -> list[Pin]:
-    """One pin for each Tool that the run names, in order of first use; MissingToolError if one is not there."""
-    names = list(dict.fromkeys(step.tool for step in run.spec.steps))
+    """One pin for each Tool that the run names, in order of first use, then for each that settles for those.
+
+    Raises MissingToolError if one is not there.
+    """
+    named = list(dict.fromkeys(step.tool for step in run.spec.steps))
+    settling = [settle.tool for name in named if name in tools and (settle := tools[name].settle)]
+    names = list(dict.fromkeys([*named, *settling]))
     if missing := [name for name in names if name not in tools]:
         raise MissingToolError(missing, run.metadata.namespace)
     return [_pin(run.metadata.namespace, name, tools[name]) for name in names]
