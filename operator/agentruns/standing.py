@@ -42,4 +42,6 @@ def _age(since: datetime | None) -> float:
 
 def _in_doubt(store: Store) -> int:
     unfinished = [run for run in list(store.runs.values()) if not run.is_final]
-    return sum(step.state is StepState.IN_DOUBT for run in unfinished for step in run.status.steps)
+    return sum(
+        step.state is StepState.IN_DOUBT and not step.is_settling for run in unfinished for step in run.status.steps
+    )

@@ -12,12 +12,13 @@ import pytest
 import yaml
 from agentruns.core.lifecycle import decide
 from agentruns.core.observed import NoResult, PodIsGone, PolicyEnforced, Refusal, ResultOf
-from agentruns.core.resources import FINAL_PHASES, Effect, EffectState, Phase, StepState
+from agentruns.core.resources import FINAL_PHASES, Effect, EffectState, Phase, Settle, StepState
 
 from tests.unit.builders import NAMESPACE, NOW, a_run, a_step, a_tool, an_end
 from tests.unit.play import Play, play
 
 PAYS = {"pay": a_tool(effect="NonIdempotent", approval="Never"), "ask": a_tool(effect="NonIdempotent")}
+SETTLES = {"pay": PAYS["pay"].model_copy(update={"settle": Settle(tool="side", happened="result.n == 1")})}
 STEPS = (a_step("pay"), a_step("ask", needs=["pay"]), a_step("side"))
 Change = Callable[[Play], object]
 
@@ -25,6 +26,12 @@ Change = Callable[[Play], object]
 def begun() -> Play:
     """A run with a payment and a side step prepared."""
     return play(*STEPS, tools=PAYS, order="Graph", deadline="1h", idempotencyKey="k", ttlAfterFinished="2h")
+
+
+def doubted() -> Play:
+    """The same run with a payment in doubt that a tool may settle."""
+    run = play(*STEPS, tools=PAYS | SETTLES, order="Graph", deadline="1h", idempotencyKey="k", ttlAfterFinished="2h")
+    return run.succeeds("side").fails("pay", 3)
 
 
 def unseen_tool() -> Play:
@@ -44,6 +51,11 @@ SITUATIONS: dict[str, Callable[[], Play]] = {
     "asking": lambda: begun().succeeds("pay"),
     "approved": lambda: begun().succeeds("pay").decides("ask", "Approve"),
     "in doubt": lambda: begun().fails("pay", 3),
+    "settling": doubted,
+    "asking a tool": lambda: doubted().go(30),
+    "told by a tool": lambda: doubted().go(30).starts("pay-settle").go(3),
+    "told nothing": lambda: doubted().go(30).fails("pay-settle", 65),
+    "told that nothing was done": lambda: doubted().go(30).succeeds("pay-settle", {"n": 2}),
     "lost": lambda: begun().starts("pay").go(400),
     "paused": lambda: begun().wants(desiredState="Paused"),
     "cancelling": lambda: begun().starts("pay").wants(desiredState="Cancelled"),
@@ -174,7 +186,7 @@ def check(run: Play, *, was_final: bool, before: Any) -> None:
         assert not in_flight & {record.state for record in run.status.steps}, "nothing is begun and not closed"
         assert run.status.finished_at is not None
     if run.status.phase is Phase.SUCCEEDED:
-        assert len(run.status.steps) == len(run.run.spec.steps)
+        assert [it.name for it in run.status.steps if not it.is_settle_call] == [it.name for it in run.run.spec.steps]
     assert len(run.status.message) <= 2048
     assert run.status.reason in {"", *published("status", "reason")}
     assert {it.reason for it in run.status.steps} <= published("status", "steps", "reason")
@@ -183,7 +195,7 @@ def check(run: Play, *, was_final: bool, before: Any) -> None:
     assert run.run.is_final or run.decision.wake_at is None or run.decision.wake_at > run.now, "it waits, or it acts"
     tools = {step.name: PAYS.get(step.tool, a_tool()) for step in run.run.spec.steps}
     for record in run.status.steps:
-        if tools[record.name].effect is Effect.READ_ONLY:
+        if tools.get(record.name, a_tool()).effect is Effect.READ_ONLY:
             assert record.effect_state is EffectState.NONE
         elif record.state in (StepState.SUCCEEDED, StepState.IN_DOUBT):
             expected = EffectState.DONE if record.state is StepState.SUCCEEDED else EffectState.MAY_BE_DONE
@@ -225,6 +237,8 @@ def test_a_run_that_is_left_alone_keeps_still(situation: str) -> None:
 
 def test_the_situations_are_what_they_are_called() -> None:
     phases = {name: played(name).status.phase for name in SITUATIONS}
+    assert played("settling").step("pay").is_settling
+    assert played("told nothing").step("pay").reason == "Unsettled"
     assert phases["asking"] is Phase.RUNNING
     assert {name for name, phase in phases.items() if phase in FINAL_PHASES} == {
         "succeeded", "failed", "cancelled in doubt",

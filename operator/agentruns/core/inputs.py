@@ -10,6 +10,7 @@ from typing import Any, Final
 from agentruns.core import schemas
 from agentruns.core.digests import digest, fingerprint
 from agentruns.core.expressions import Data, compiled, value
+from agentruns.core.naming import doubted_step
 from agentruns.core.observed import Lost, Observed, StoredOutput
 from agentruns.core.problems import Problem, json_type, within
 from agentruns.core.resources import AgentRun, Step, StepState, StepStatus, ToolSpec
@@ -77,9 +78,10 @@ class Reader:
         record = self.records.get(name)
         if record is None:
             return {"state": StepState.PENDING.value, "output": None}
-        return {"state": record.state.value, "output": self._output(record)}
+        return {"state": record.state.value, "output": self.output(record)}
 
-    def _output(self, record: StepStatus) -> Any:
+    def output(self, record: StepStatus) -> Any:
+        """The output of a step; null unless it has succeeded, Problem if it is lost."""
         if record.state is not StepState.SUCCEEDED:
             return None
         if record.output_ref is None:
@@ -91,8 +93,11 @@ class Reader:
 
 
 def idempotency_key(run: AgentRun, step: str) -> str:
-    """The key of a step's effect: the same over attempts and restarts, different for every other task and step."""
-    return fingerprint(run.metadata.namespace, run.spec.idempotency_key or run.metadata.uid, step)
+    """The key of a step's effect: the same over attempts and restarts, different for every other task and step.
+
+    A call that settles a doubt has the key of the step in doubt, by which its tool can find the effect.
+    """
+    return fingerprint(run.metadata.namespace, run.spec.idempotency_key or run.metadata.uid, doubted_step(step))
 
 
 def arguments(step: Step, evaluate: Callable[[str], Any], tool: ToolSpec, seen: Observed) -> Any:

@@ -9,7 +9,7 @@ from agentruns.core.actions import Action, Create, Preparation, StateConditions
 from agentruns.core.aftermath import after_the_end, loose_ends
 from agentruns.core.asking import HINDRANCES
 from agentruns.core.attempts import PATIENCE
-from agentruns.core.checks import check_run
+from agentruns.core.checks import check_run, unfit_to_settle
 from agentruns.core.conditions import unreadable
 from agentruns.core.digests import canonical
 from agentruns.core.inputs import Reader
@@ -68,7 +68,14 @@ def decide(run: AgentRun, seen: Observed) -> Decision:
     tools = {pin.name: spec for pin, spec in zip(run.status.tools, specs, strict=True)}
     if lost := next((it for it in tools.values() if isinstance(it, Lost)), None):
         return _without_state(run, lost, seen)
-    return _go_on(run, run.status, tools, seen)
+    return _go_on(run, run.status, _with_settle_tools(tools), seen)
+
+
+def _with_settle_tools(tools: Tools) -> Tools:
+    """The pinned Tools, without `settle` where that tool is not pinned: earlier releases never called it."""
+    fit = {name for name, tool in tools.items() if not unfit_to_settle(tool)}
+    asking = {name: tool for name, tool in tools.items() if tool.settle and tool.settle.tool not in fit}
+    return {**tools, **{name: tool.model_copy(update={"settle": None}) for name, tool in asking.items()}}
 
 
 def _left_alone(run: AgentRun, seen: Observed) -> Decision:
@@ -185,7 +192,8 @@ def _phased(run: AgentRun, status: RunStatus, limit: Ending | None, seen: Observ
             waits = f"; in flight: {', '.join(it.name for it in in_flight[:5])}" if in_flight else ""
             return _in(run, status, Phase.RUNNING, limit.reason, f"ending: {limit.message}{waits}", seen)
         return _ended_early(run, status, limit, seen)
-    if len(status.steps) == len(run.spec.steps) and all(it.state in FINAL_STATES for it in status.steps):
+    recorded = sum(not it.is_settle_call for it in status.steps)
+    if recorded == len(run.spec.steps) and all(it.state in FINAL_STATES for it in status.steps):
         return _completed(run, status, seen)
     if run.spec.desired_state == "Paused":
         said = f"desiredState is Paused; it goes on when it is Running. Steps in flight, let finish: {len(in_flight)}"
@@ -194,7 +202,8 @@ def _phased(run: AgentRun, status: RunStatus, limit: Ending | None, seen: Observ
 
 
 def _underway(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
-    moving = [it for it in status.steps if it.state in IN_FLIGHT_STATES or it.state is StepState.WAITING]
+    moves = IN_FLIGHT_STATES | {StepState.WAITING}
+    moving = [it for it in status.steps if it.state in moves or it.is_settling]
     asked = [it for it in status.steps if it.state in (StepState.AWAITING_APPROVAL, StepState.IN_DOUBT)]
     if moving or not asked:
         names = ", ".join(f"{it.name} is {it.state.value}" for it in moving[:5])

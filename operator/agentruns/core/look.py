@@ -96,3 +96,5 @@ class Moved:
     preparations: tuple[Preparation, ...] = ()
     actions: tuple[Action, ...] = ()
     wake_at: datetime | None = None
+    call: StepStatus | None = None
+    """The record of a new call that settles this step's doubt."""

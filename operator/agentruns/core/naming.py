@@ -29,6 +29,9 @@ SANDBOX_CONTAINER: Final = "tool"
 DENY_ALL_POLICY: Final = "agentrun-sandboxes"
 OUTPUT_KEY: Final = "output.json"
 
+_SETTLE: Final = "-settle"
+"""No name in a spec has a `-`: the records beside its steps share no name with any, and no expression can read them."""
+
 _HASH_LENGTH: Final = 8
 _NAME_LENGTH: Final = 253
 
@@ -39,6 +42,21 @@ def pod_name(run_name: str, step: str, *identity: str) -> str:
     The ending is what the admission policy on `exec` can recognise: it sees a pod's name, never its labels.
     """
     return _name(run_name, step, fingerprint(*identity)[:_HASH_LENGTH], "sandbox")
+
+
+def settle_call(step: str) -> str:
+    """The name of the record of the call that settles a doubt about a step."""
+    return f"{step}{_SETTLE}"
+
+
+def is_settle_call(record: str) -> bool:
+    """Whether a record of this name is one beside a step, and not a step of the spec."""
+    return record.endswith(_SETTLE)
+
+
+def doubted_step(record: str) -> str:
+    """The step that a record is about: itself, or the one whose doubt it settles."""
+    return record.removesuffix(_SETTLE)
 
 
 def approval_name(run_name: str, step: str, digest: str) -> str:

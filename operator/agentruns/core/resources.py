@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from agentruns.core.model import Condition, Duration, Metadata, Model, Shown, Status, Timestamp, Unread
-from agentruns.core.naming import API_VERSION
+from agentruns.core.naming import API_VERSION, is_settle_call
 
 FORMAT_VERSION: Final = 1
 """The form of `status` that this release writes and reads; see `status.formatVersion`."""
@@ -51,6 +51,12 @@ FINAL_STATES: Final = frozenset({StepState.SUCCEEDED, StepState.FAILED, StepStat
 IN_FLIGHT_STATES: Final = frozenset({StepState.PREPARED, StepState.RUNNING})
 HOLDING_STATES: Final = IN_FLIGHT_STATES | {StepState.IN_DOUBT}
 """States of steps whose recorded pod may still have something to say."""
+
+
+SETTLING: Final = "Settling"
+"""The reason of a step in doubt whose settle tool is asked, or will be once the attempt has ended."""
+SETTLING_EARLY: Final = "SettlingEarly"
+"""The same, where the attempt was past its hard end but not closed when that tool was asked: only a yes counts."""
 
 
 class EffectState(StrEnum):
@@ -135,6 +141,16 @@ class StepStatus(Model):
     approval: str = ""
     shown_digest: str = ""
     decision: RecordedDecision | None = None
+
+    @property
+    def is_settle_call(self) -> bool:
+        """Whether this is no step of the spec, but the call that settles a doubt about one."""
+        return is_settle_call(self.name)
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether this step is in doubt and no person is asked yet, since its settle tool may tell."""
+        return self.state is StepState.IN_DOUBT and self.reason in (SETTLING, SETTLING_EARLY)
 
 
 class PinnedTool(Model):

@@ -1,6 +1,6 @@
 """Which steps of a run may move, and one round of moves: each step once, in the order of the spec."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +9,7 @@ from agentruns.core.digests import size
 from agentruns.core.inputs import Reader
 from agentruns.core.limits import Ending
 from agentruns.core.look import Look, Moved
+from agentruns.core.naming import settle_call
 from agentruns.core.observed import POD_LIMIT_REACHED, Observed
 from agentruns.core.resources import (
     FINAL_STATES,
@@ -16,10 +17,12 @@ from agentruns.core.resources import (
     AgentRun,
     RunSpec,
     RunStatus,
+    Step,
     StepState,
     StepStatus,
     ToolSpec,
 )
+from agentruns.core.settling import call_of
 from agentruns.core.steps import advance, wind_down
 
 AT_ONCE: Final = 100
@@ -46,9 +49,9 @@ def one_round(run: AgentRun, status: RunStatus, tools: Tools, limit: Ending | No
     reader = Reader(run, records, seen)
     room = run.spec.parallelism - sum(record.state in IN_FLIGHT_STATES for record in records.values())
     moves, failed, begun, held = [], False, 0, 0
-    for step in run.spec.steps:
+    for step in _in_turn(run.spec, records, tools):
         record = records.get(step.name) or StepStatus(name=step.name)
-        ready = all(_is_over(records.get(need)) for need in needs[step.name])
+        ready = all(_is_over(records.get(need)) for need in needs.get(step.name, ()))
         if not _may_move(run, record, ready=ready, room=0 if failed else room, ending=limit is not None):
             continue
         begun += record.state is StepState.PENDING
@@ -62,8 +65,26 @@ def one_round(run: AgentRun, status: RunStatus, tools: Tools, limit: Ending | No
         failed |= moved.record.state is StepState.FAILED and step.on_failure == "Fail"
         if moved.record.state is not StepState.PENDING:
             records[step.name] = moved.record
-    ordered = tuple(records[step.name] for step in run.spec.steps if step.name in records)
-    return Round(ordered, tuple(moves))
+        if moved.call:
+            records[moved.call.name] = moved.call
+    return Round(_in_order(run.spec, records), tuple(moves))
+
+
+def _in_order(spec: RunSpec, records: Mapping[str, StepStatus]) -> tuple[StepStatus, ...]:
+    """The records in the order of the spec, each step followed by the call that settles its doubt."""
+    names = (name for step in spec.steps for name in (step.name, settle_call(step.name)))
+    return tuple(records[name] for name in names if name in records)
+
+
+def _in_turn(spec: RunSpec, records: Mapping[str, StepStatus], tools: Tools) -> Iterator[Step]:
+    """The steps in the order of the spec, each after the call that settles its doubt, so that it sees what came of it.
+
+    Such a call has its share of `parallelism` like any other: that bounds pods, whatever they are for.
+    """
+    for step in spec.steps:
+        if settle_call(step.name) in records and (settle := tools[step.tool].settle):
+            yield call_of(step, settle)
+        yield step
 
 
 def direct_needs(spec: RunSpec) -> Mapping[str, tuple[str, ...]]:

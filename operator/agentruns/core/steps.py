@@ -8,7 +8,8 @@ from agentruns.core.approvals import because
 from agentruns.core.asking import asked, doubted, is_open
 from agentruns.core.look import Look, Moved
 from agentruns.core.problems import Problem, within
-from agentruns.core.resources import FINAL_STATES, IN_FLIGHT_STATES, EffectState, StepState
+from agentruns.core.resources import FINAL_STATES, IN_FLIGHT_STATES, EffectState, StepState, StepStatus
+from agentruns.core.settling import given_up, settling, unsettled
 from agentruns.core.starting import started, waited
 from agentruns.core.watching import stopped, watched
 
@@ -17,13 +18,13 @@ NOT_RETRIED: Final = "NotRetried"
 
 
 def advance(look: Look) -> Moved:
-    """One move of a step whose needs are met; what cannot work ends it, and a doubt is asked about at once."""
+    """One move of a step whose needs are met; what cannot work ends it, and a doubt is taken up at once."""
     try:
-        moved = _advance(look)
+        moved = given_up(look) or _advance(look)
     except Problem as problem:
         return Moved(look.failed(problem.reason, str(problem)))
     new_doubt = moved.record.state is StepState.IN_DOUBT is not look.record.state
-    return doubted(replace(look, record=moved.record)) if new_doubt else moved
+    return _taken_up(replace(look, record=moved.record)) if new_doubt else moved
 
 
 def _advance(look: Look) -> Moved:
@@ -37,11 +38,18 @@ def _advance(look: Look) -> Moved:
         case StepState.WAITING:
             return waited(look)
         case StepState.IN_DOUBT:
-            return doubted(look)
+            return settling(look) if look.record.is_settling else doubted(look)
         case StepState.SUCCEEDED | StepState.FAILED | StepState.SKIPPED | StepState.CANCELLED:
             return Moved(look.record)
         case unreachable:
             assert_never(unreachable)
+
+
+def _taken_up(look: Look) -> Moved:
+    """A step that is in doubt since now: its settle tool is asked, or a person; about such a call itself, nobody."""
+    if look.record.is_settle_call:
+        return Moved(look.failed(look.record.reason, look.record.message))
+    return settling(look) if look.tool.settle else doubted(look)
 
 
 def _considered(look: Look) -> Moved:
@@ -58,7 +66,7 @@ def _considered(look: Look) -> Moved:
 def wind_down(look: Look, *, stop: bool) -> Moved:
     """One move of a step in a run that is ending: nothing new begins, what is in flight is stopped or awaited."""
     in_flight = look.record.state in IN_FLIGHT_STATES
-    moved = (stopped(look) if stop else watched(look)) if in_flight else Moved(look.record)
+    moved = (stopped(look) if stop else watched(look)) if in_flight else Moved(_at_rest(look))
     wanted = [it.name for it in moved.preparations if isinstance(it, Create)]
     refused = [refusal for name in wanted if (refusal := look.seen.refusals.get(name))]
     if refused and (stop or not refused[0].for_now):
@@ -71,3 +79,8 @@ def wind_down(look: Look, *, stop: bool) -> Moved:
         said = f"it was not tried again, and may have been done: {left.record.message}"
         return Moved(left.ended(StepState.CANCELLED, NOT_RETRIED, said))
     return Moved(left.ended(StepState.CANCELLED, "RunEnded", left.record.message))
+
+
+def _at_rest(look: Look) -> StepStatus:
+    """The record of a step without a pod, in a run that is ending; what its settle tool says will not be heard."""
+    return unsettled(look, "its run was ended").record if look.record.is_settling else look.record

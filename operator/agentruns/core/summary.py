@@ -36,7 +36,8 @@ def summarised(run: AgentRun, status: RunStatus, now: datetime) -> RunStatus:
     """The status with everything filled in that follows from its phase, its reason and its steps."""
     waiting_for = _waiting_for(status)
     forgiven = {step.name for step in run.spec.steps if step.on_failure == "Continue"}
-    done = sum(it.state in _DONE or (it.state is StepState.FAILED and it.name in forgiven) for it in status.steps)
+    steps = [it for it in status.steps if not it.is_settle_call]
+    done = sum(it.state in _DONE or (it.state is StepState.FAILED and it.name in forgiven) for it in steps)
     update = {
         "observed_generation": run.metadata.generation,
         "message": printable(status.message, _RUN_MESSAGE_LENGTH),
@@ -54,7 +55,7 @@ def done_before(status: RunStatus, but: str = "") -> str:
     doubtful = [it.name for it in status.steps if it.state is StepState.IN_DOUBT]
     perhaps = [it.name for it in status.steps if it.effect_state is EffectState.MAY_BE_DONE]
     perhaps = [name for name in perhaps if name not in (*doubtful, but)]
-    done = [it.name for it in status.steps if it.state is StepState.SUCCEEDED]
+    done = [it.name for it in status.steps if it.state is StepState.SUCCEEDED and not it.is_settle_call]
     said = f"IN DOUBT, may have been done, and nobody is asked any more: {_names(doubtful)}; " if doubtful else ""
     said += f"may have been done: {_names(perhaps)}; " if perhaps else ""
     return f"{said}done before: {_names(done)}"
@@ -67,7 +68,7 @@ def _names(names: list[str]) -> str:
 
 def let_pass(status: RunStatus) -> str:
     """Which steps of a run that succeeds have failed, in words; empty if none has."""
-    failed = [it for it in status.steps if it.state is StepState.FAILED]
+    failed = [it for it in status.steps if it.state is StepState.FAILED and not it.is_settle_call]
     perhaps = [it.name for it in failed if it.effect_state is EffectState.MAY_BE_DONE]
     said = f"; failed, which the run lets pass: {_names([it.name for it in failed])}" if failed else ""
     return said + (f"; may have been done all the same: {_names(perhaps)}" if perhaps else "")
@@ -93,7 +94,7 @@ def _waiting_for(status: RunStatus) -> tuple[WaitingFor, ...]:
 
 def _obstacle(record: StepStatus) -> WaitingFor | None:
     """What keeps a step from going on: a person, a pod that does not begin, a quota or limit, or a time to come."""
-    if record.state in _ASKED and record.approval:
+    if record.state in _ASKED and record.approval and not record.is_settling:
         return WaitingFor(kind="Approval", name=record.approval, step=record.name)
     if record.state in IN_FLIGHT_STATES and record.reason == NOT_STARTED:
         return WaitingFor(kind="Pod", name=record.pod, step=record.name)

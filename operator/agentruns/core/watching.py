@@ -79,7 +79,12 @@ def _given_up(look: Look, pod: PodSeen) -> Moved | None:
 
 
 def _is_past_its_end(look: Look, pod: PodSeen) -> bool:
-    return pod.started_at is not None and look.seen.now >= pod.started_at + look.timeout + HARD_END
+    return pod.started_at is not None and look.seen.now >= hard_end(look, pod.started_at)
+
+
+def hard_end(look: Look, started_at: datetime) -> datetime:
+    """When an attempt that started then has ended for certain, unless its node is lost."""
+    return started_at + look.timeout + HARD_END
 
 
 def end_of(pod: PodSeen) -> StopPod | DeletePod:
@@ -143,7 +148,7 @@ def _after(look: Look, ended: Ended, following: Next) -> Moved:
         case Next.FAIL:
             return Moved(look.failed(ended.reason, ended.message))
         case Next.RETRY:
-            return _again(look, ended)
+            return again(look, ended)
         case Next.ASK:
             return Moved(look.recording(state=StepState.IN_DOUBT, reason=ended.reason, message=ended.message).record)
         case unreachable:
@@ -155,7 +160,8 @@ def _effect_state(look: Look, outcome: Outcome) -> EffectState:
     return look.effect(EffectState.MAY_BE_DONE) if outcome in _MAY_HAVE_DONE else look.record.effect_state
 
 
-def _again(look: Look, ended: Ended) -> Moved:
+def again(look: Look, ended: Ended) -> Moved:
+    """A step that waits for its next attempt, if there may be one more."""
     attempts = look.tool.retry.attempts
     if look.record.attempt >= attempts:
         said = f"attempt {look.record.attempt} of {attempts}: {ended.message}"
