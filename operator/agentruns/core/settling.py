@@ -103,8 +103,8 @@ def _concluded(look: Look, call: StepStatus, found: Ended | Underway) -> Moved:
         return again(look.recording(effect_state=_before(look)), Ended(Outcome.TRANSIENT, True, NOT_DONE, said))
     if _is_closed(found):  # it was asked before that, and the effect may have come later
         return _called(look, found)
-    said = f"{tool} says that nothing was done yet, and is asked again once the attempt is known to have ended"
-    return Moved(_saying(look, said), wake_at=look.seen.now + LOOK_AGAIN)
+    said = f"{tool} says that nothing was done yet, but the attempt is not known to have ended"
+    return doubted(unsettled(look, said))
 
 
 def _answer(look: Look, call: StepStatus) -> bool:
