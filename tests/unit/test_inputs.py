@@ -1,8 +1,13 @@
 """What a step's expressions read, and the key by which its effect is known."""
 
+import re
+from typing import Any
+
 import pytest
 from agentruns.core.inputs import Reader, idempotency_key
 from agentruns.core.resources import AgentRun, StepState, StepStatus
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.builders import a_run, seen
 
@@ -28,6 +33,38 @@ def test_without_a_key_of_its_own_every_run_is_a_new_task() -> None:
     one, other = a_run(), a_run(metadata={"uid": "another"})
     assert idempotency_key(one, "refund") != idempotency_key(other, "refund")
     assert idempotency_key(one, "refund") != idempotency_key(one, "lookup")
+
+
+texts = st.text("a:1-/\\x00é", max_size=4)
+tasks = st.tuples(texts, texts.filter(bool), texts)
+
+
+def key_of(namespace: str, task: str, step: str) -> str:
+    return idempotency_key(a_run(metadata={"namespace": namespace}, idempotencyKey=task), step)
+
+
+@given(tasks, tasks)
+def test_two_steps_share_a_key_only_if_namespace_task_and_step_are_the_same(one: Any, other: Any) -> None:
+    assert (key_of(*one) == key_of(*other)) == (one == other)
+    assert re.fullmatch("[0-9a-f]{64}", key_of(*one))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("a", "b", "c"), ("ab", "", "c")),
+        (("a", "b:c", "d"), ("a:b", "c", "d")),
+        (("a", "1:b", "c"), ("a1:b", "", "c")),
+        (("a", "b", "1:c"), ("a", "b1:", "c")),
+        (("shop", "k" * 255, "s"), ("shop", "k" * 254, "ks")),
+    ],
+)
+def test_no_separator_in_a_part_makes_it_another(one: Any, other: Any) -> None:
+    assert key_of(*one) != key_of(*other)
+
+
+def test_a_key_stays_what_it_is_over_releases() -> None:
+    assert key_of("shop", "refund-4711", "pay") == "8742baba93dd4c5b6e05d6f1fd916ef9a17a5c216b98777757c6e5113496506b"
 
 
 def test_expressions_read_the_run_and_the_steps_they_name() -> None:
