@@ -43,6 +43,11 @@ class Demand:
         return str(self.manifest["metadata"]["name"])
 
     @property
+    def namespace(self) -> str:
+        """The Approval's namespace."""
+        return str(self.manifest["metadata"]["namespace"])
+
+    @property
     def digest(self) -> str:
         """What an answer binds to."""
         return str(self.manifest["spec"]["digest"])

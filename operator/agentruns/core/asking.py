@@ -1,18 +1,19 @@
 """Asking a person: before an effect, and about an effect whose outcome cannot be known."""
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 from agentruns.core import outputs
-from agentruns.core.actions import Create, SettleApproval
+from agentruns.core.actions import Create, Preparation, SettleApproval
 from agentruns.core.approvals import Demand, demand, doubt_request, effect_request, is_ours
 from agentruns.core.attempts import Ended, Outcome, examined
 from agentruns.core.digests import compact
 from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
-from agentruns.core.observed import GivenOutput, Lost, PolicyEnforced
+from agentruns.core.observed import GivenOutput, Lost, Observed, PolicyEnforced
 from agentruns.core.problems import Problem
-from agentruns.core.resources import Approval, ApprovalState, RecordedDecision, StepState
+from agentruns.core.resources import AgentRun, Approval, ApprovalState, RecordedDecision, StepState, StepStatus
 from agentruns.core.starting import started
 
 RETRY_POLICY: Final = timedelta(seconds=15)
@@ -48,7 +49,7 @@ def asked(look: Look, attempt: Attempt) -> Moved:
     decided = waiting.recording(decision=answer, message="")
     if answer.verdict == "Approve":
         return started(decided.recording(input_digest=attempt.input_digest), attempt)
-    return Moved(decided.failed("Rejected", f"{answer.by or 'a person'} rejected it{_because_of(answer)}"))
+    return Moved(decided.failed("Rejected", f"{answer.by or 'a person'} rejected it{because_of(answer)}"))
 
 
 def doubted(look: Look) -> Moved:
@@ -84,7 +85,7 @@ def _resolved(look: Look, answer: RecordedDecision, *, closed: bool) -> Moved:
             again = look.recording(state=StepState.WAITING, epoch=look.record.epoch + 1, attempt=0)
             return Moved(again.record)
         case _:
-            said = f"{look.record.message}; {answer.by or 'a person'} let it fail{_because_of(answer)}"
+            said = f"{look.record.message}; {answer.by or 'a person'} let it fail{because_of(answer)}"
             return Moved(look.failed("InDoubt", said))
 
 
@@ -102,27 +103,50 @@ def _happened(look: Look) -> Moved:
 
 def _asks(look: Look, question: Demand) -> Look:
     """The same look with the question recorded, and what its Approval shows; nothing if that is not what was asked."""
-    approval = look.seen.approvals.get(question.name)
-    ours = approval is not None and is_ours(approval, question, look.run, look.record)
-    return look.recording(approval=question.name, shown_digest=approval.spec.request if approval and ours else "")
+    shown = shown_by(question, look.run, look.seen, look.record)
+    return look.recording(approval=question.name, shown_digest=shown)
 
 
 def _answer(look: Look, question: Demand) -> RecordedDecision | Moved:
     """The decision that counts, once its Approval says so; until then what is to be done about it."""
-    approval = look.seen.approvals.get(question.name)
+    answer = answer_to(question, look.record.shown_digest, look.seen)
+    if isinstance(answer, RecordedDecision):
+        return answer
+    asks = look.recording(approval="") if question.name in look.seen.refusals else look
+    asks = asks.recording(reason=answer.hindrance) if answer.hindrance else asks
+    return Moved(asks.record, preparations=answer.preparations, wake_at=answer.wake_at)
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """A question to which no answer counts yet: what keeps it from counting, and what is to be done first."""
+
+    hindrance: str = ""
+    preparations: tuple[Preparation, ...] = ()
+    wake_at: datetime | None = None
+
+
+def shown_by(question: Demand, run: AgentRun, seen: Observed, record: StepStatus) -> str:
+    """The digest of what the question's Approval shows; empty if that is not what is asked, nor was."""
+    approval = seen.approvals.get(question.name)
+    return approval.spec.request if approval and is_ours(approval, question, run, record) else ""
+
+
+def answer_to(question: Demand, shown: str, seen: Observed) -> RecordedDecision | NoAnswer:
+    """The decision that counts, once its Approval says so, given what that shows of this question."""
+    approval = seen.approvals.get(question.name)
     if approval is None:
-        asks = look.recording(approval="") if question.name in look.seen.refusals else look
-        return Moved(asks.record, preparations=(Create(question.manifest),))
-    if not look.record.shown_digest:
-        return Moved(look.recording(reason="ForeignApproval").record)
+        return NoAnswer(preparations=(Create(question.manifest),))
+    if not shown:
+        return NoAnswer("ForeignApproval")
     if approval.spec.decision is None or approval.metadata.deletion_timestamp is not None:
-        return Moved(look.record)
-    if not look.seen.answer(PolicyEnforced(look.run.metadata.namespace)):
-        return Moved(look.recording(reason="PolicyNotEnforced").record, wake_at=look.seen.now + RETRY_POLICY)
-    return _counted(look, approval)
+        return NoAnswer()
+    if not seen.answer(PolicyEnforced(question.namespace)):
+        return NoAnswer("PolicyNotEnforced", wake_at=seen.now + RETRY_POLICY)
+    return _counted(approval, seen)
 
 
-def _counted(look: Look, approval: Approval) -> RecordedDecision | Moved:
+def _counted(approval: Approval, seen: Observed) -> RecordedDecision | NoAnswer:
     """The decision, settled on the Approval itself before anything follows from it."""
     decision = approval.spec.decision
     assert decision is not None
@@ -131,15 +155,16 @@ def _counted(look: Look, approval: Approval) -> RecordedDecision | Moved:
         settle = SettleApproval(
             approval.metadata.name, approval.metadata.uid, approval.metadata.resource_version, state
         )
-        return Moved(look.record, preparations=(settle,))
+        return NoAnswer(preparations=(settle,))
     return RecordedDecision(
         verdict=decision.verdict,
         by=decision.by,
-        at=approval.status.decided_at or look.seen.now,
+        at=approval.status.decided_at or seen.now,
         reason=decision.reason,
         digest=approval.spec.digest,
     )
 
 
-def _because_of(decision: RecordedDecision) -> str:
+def because_of(decision: RecordedDecision) -> str:
+    """A person's reason, as the end of a sentence; empty if none was given."""
     return f": {decision.reason}" if decision.reason else ""
