@@ -114,8 +114,13 @@ REFUSED: dict[str, list[tuple[Spec, str]]] = {
         ({"digest": "sha256:12"}, "spec.digest in body should match"),
         ({"purpose": "Question"}, 'spec.purpose: Unsupported value: "Question"'),
         ({"request": None}, "spec.request: Required value"),
+        ({"step": None}, "spec.step: Invalid value: only an InDoubt about a run as a whole has no step and no tool"),
+        ({"purpose": "InDoubt", "tool": None}, "only an InDoubt about a run as a whole has no step and no tool"),
+        ({"step": None, "tool": None}, "only an InDoubt about a run as a whole has no step and no tool"),
     ],
 }
+
+WHOLE_RUN: Spec = {"purpose": "InDoubt", "step": None, "tool": None}
 
 ACCEPTED: dict[str, list[tuple[Spec]]] = {
     "agentruns": [
@@ -133,7 +138,7 @@ ACCEPTED: dict[str, list[tuple[Spec]]] = {
         (egress(ports=[{"port": 8000, "endPort": 8999, "protocol": "UDP"}]),),
         ({"resources": {"limits": {"cpu": 1, "memory": "128Mi"}, "requests": {"cpu": "500m"}}},),
     ],
-    "approvals": [({},)],
+    "approvals": [({},), (WHOLE_RUN,)],
 }
 
 DECIDED = {"purpose": "InDoubt", "decision": {"verdict": "Happened", "output": {"receipt": "R-99"}}}
@@ -167,6 +172,8 @@ UPDATE_REFUSED: dict[str, list[tuple[Spec, Spec, str]]] = {
         ({}, {"runRef": {"uid": "other"}}, f"spec.runRef: Forbidden: {QUESTION}"),
         ({}, {"step": "other"}, f"spec.step: Forbidden: {QUESTION}"),
         ({}, {"tool": "other"}, f"spec.tool: Forbidden: {QUESTION}"),
+        ({"purpose": "InDoubt"}, {"step": None, "tool": None}, f"spec.step: Forbidden: {QUESTION}"),
+        (WHOLE_RUN, {"step": "refund", "tool": "payments-refund"}, f"spec.tool: Forbidden: {QUESTION}"),
         ({}, {"purpose": "InDoubt"}, f"spec.purpose: Forbidden: {QUESTION}"),
         ({}, {"digest": SHA.replace("0", "1")}, f"spec.digest: Forbidden: {QUESTION}"),
         ({}, {"request": {"summary": "harmless"}}, f"spec.request: Forbidden: {QUESTION}"),
@@ -198,5 +205,6 @@ UPDATE_ACCEPTED: dict[str, list[tuple[Spec, Spec]]] = {
         ({}, {"decision": {"verdict": "Reject"}}),
         ({"purpose": "InDoubt"}, {"decision": {"verdict": "Happened", "output": [1, "two", None]}}),
         ({"purpose": "InDoubt"}, {"decision": {"verdict": "RunAgain"}}),
+        (WHOLE_RUN, {"decision": {"verdict": "Happened", "output": {"receipt": "R-99"}}}),
     ],
 }

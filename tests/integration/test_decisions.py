@@ -75,6 +75,18 @@ def test_who_may_patch_but_not_approve_is_told_so(shop: Shop) -> None:
     assert f"finance may not approve in {shop.namespace}; it takes the verb approve on approvals, or on" in said
 
 
+def test_what_became_of_a_whole_run_takes_the_verb_for_every_tool(shop: Shop) -> None:
+    """Finance holds the verb for the refund tool alone, and the question names none."""
+    about = approval(shop.run, purpose="InDoubt")
+    whole = about | {"spec": {key: it for key, it in about["spec"].items() if key not in ("step", "tool")}}
+    asked = shop.stored("approvals", whole)
+    said = shop.accounts["finance"].patch(asked, decision("Fail")).message
+    assert (
+        f"finance may not approve in {shop.namespace}; it takes the verb approve on approvals, or on all tool" in said
+    )
+    assert shop.accounts["alice"].patch(asked, decision("Fail")).body["spec"]["decision"]["by"] == ALICE
+
+
 def test_a_decision_is_final(shop: Shop, asked: tuple[str, ...]) -> None:
     assert not shop.accounts["alice"].patch(asked, decision(), store=True).refused
     for who in ("alice", "approver", "admin"):

@@ -295,8 +295,8 @@ class RunRef(Model):
 
 class ApprovalSpec(Model):
     run_ref: RunRef
-    step: str
-    tool: str
+    step: str = ""
+    tool: str = ""
     purpose: Literal["Effect", "InDoubt"]
     digest: str
     request: Shown
