@@ -4,22 +4,29 @@ import asyncio
 import json
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import replace
 from typing import Any, Final, assert_never
 
 from agentruns.clock import utc_now
-from agentruns.cluster import APPROVALS, CONFIG_MAPS, PODS, REVISIONS, ApiError, Cluster
+from agentruns.cluster import APPROVALS, CONFIG_MAPS, PODS, REVISIONS, RUNS, ApiError, Cluster
 from agentruns.core.digests import digest, digest_of
+from agentruns.core.kubelet import pod_seen
 from agentruns.core.lexing import ExpressionError
-from agentruns.core.naming import Key
+from agentruns.core.naming import LABEL_RUN_UID, Key
 from agentruns.core.observed import (
+    ClaimOf,
     Costly,
     GivenOutput,
     Lost,
+    OfTasks,
     PinnedSpec,
     PodIsGone,
+    PodSeen,
+    PodsOf,
     PolicyEnforced,
     Question,
     ResultOf,
+    RunIsOver,
     StoredOutput,
     Validation,
     key_of,
@@ -27,6 +34,7 @@ from agentruns.core.observed import (
 )
 from agentruns.core.resources import AgentRun, ToolSpec
 from agentruns.core.result_lines import parsed
+from agentruns.core.tasks import Claim, read_claim
 from agentruns.costly import Evaluators
 from agentruns.fresh import is_there
 from agentruns.proof import PolicyProof
@@ -81,7 +89,9 @@ class Answers:
         return found
 
     async def _answer(
-        self, question: PodIsGone | ResultOf | StoredOutput | PinnedSpec | PolicyEnforced | GivenOutput, run: AgentRun
+        self,
+        question: PodIsGone | ResultOf | StoredOutput | PinnedSpec | PolicyEnforced | GivenOutput | OfTasks,
+        run: AgentRun,
     ) -> Any:
         namespace, uid = run.metadata.namespace, run.metadata.uid
         match question:
@@ -96,10 +106,35 @@ class Answers:
                 return await self._remembered(namespace, question)
             case GivenOutput():
                 return await self._given_output(namespace, question)
+            case ClaimOf():
+                return await self._claim(namespace, question.name)
+            case RunIsOver():
+                return await self._is_over((namespace, question.name), question.uid)
+            case PodsOf():
+                return await self._pods(namespace, question.run_uid)
             case PolicyEnforced():
                 return await self.proof.is_enforced(question.namespace)
             case unreachable:
                 assert_never(unreachable)
+
+    async def _claim(self, namespace: str, name: str) -> Claim | Lost | None:
+        try:
+            return read_claim(await self._cluster.get(CONFIG_MAPS, namespace, name))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    async def _is_over(self, key: Key, uid: str) -> bool:
+        if not await is_there(self._cluster, self._store, RUNS, key, uid):
+            return True
+        run = self._store.runs.get(key)
+        return run is None or run.is_final
+
+    async def _pods(self, namespace: str, run_uid: str) -> tuple[PodSeen, ...]:
+        """Asked anew, though the store may know some: of what it does not know it cannot say that it has ended."""
+        pods = replace(PODS, selector=f"{LABEL_RUN_UID}={run_uid}")
+        return tuple([pod_seen(body) async for page, _ in self._cluster.pages(pods, namespace) for body in page])
 
     async def _given_output(self, namespace: str, question: GivenOutput) -> Any:
         """Read when it is needed: it may have a megabyte, and Approvals stay."""

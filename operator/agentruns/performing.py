@@ -16,6 +16,7 @@ from agentruns.core.actions import (
     StateConditions,
     StopPod,
     Ungate,
+    WriteClaim,
 )
 from agentruns.core.digests import digest
 from agentruns.core.model import rfc3339
@@ -46,6 +47,8 @@ class Performer:
         match action:
             case Create():
                 return await self._create(action.manifest)
+            case WriteClaim():
+                return await self._write_claim(action)
             case SettleApproval():
                 await self._settle(action)
             case Ungate():
@@ -76,6 +79,18 @@ class Performer:
                 return refusal
             raise
         self._take(created)
+        return None
+
+    async def _write_claim(self, action: WriteClaim) -> Refusal | None:
+        """Writes a claim, unless somebody was faster: what the claim says is read again either way."""
+        try:
+            await (self._cluster.replace if action.replaces else self._cluster.create)(action.manifest)
+        except ApiError as error:
+            if error.status == 409 or (error.status == 404 and action.replaces):
+                return None
+            if not action.replaces and (refusal := refusal_of("ConfigMap", error)):
+                return refusal
+            raise
         return None
 
     async def _adopt(self, manifest: dict[str, Any]) -> Refusal | None:

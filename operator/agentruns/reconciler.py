@@ -11,10 +11,10 @@ from agentruns.announce import Announcer
 from agentruns.answers import Answers, LaterError
 from agentruns.clock import utc_now
 from agentruns.cluster import RUNS, ApiError, Cluster
-from agentruns.core.actions import Create, Preparation, StateConditions
+from agentruns.core.actions import Create, Preparation, StateConditions, WriteClaim
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.naming import Key
-from agentruns.core.observed import POD_LIMIT_REACHED, Observed, Refusal, Unanswered, key_of
+from agentruns.core.observed import POD_LIMIT_REACHED, Observed, OfTasks, Refusal, Unanswered, key_of
 from agentruns.core.resources import HOLDING_STATES, AgentRun, RunStatus
 from agentruns.fresh import is_there
 from agentruns.orphans import tidy_orphans
@@ -118,6 +118,7 @@ class Pass:
             results=store.results(step.pod_uid for step in run.status.steps if step.state in HOLDING_STATES),
             policies=store.names("NetworkPolicy", namespace),
             stored=store.names("ControllerRevision", namespace) | self._created,
+            same_task=store.same_task(run),
             refusals=self._refusals,
             sandbox=settings.sandbox,
             pod_retention=settings.pod_retention,
@@ -131,9 +132,11 @@ class Pass:
                 if isinstance(preparation, Create) and preparation.name in self._created:
                     raise StaleError(f"{preparation.name} was made in this pass, and is not what was asked for")
                 refusal = await self._prepared(preparation)
+                if isinstance(preparation, WriteClaim):
+                    self._forget_tasks()
                 if isinstance(preparation, Create) and refusal is None:
                     self._created.add(preparation.name)
-                elif isinstance(preparation, Create) and refusal:
+                elif isinstance(preparation, Create | WriteClaim) and refusal:
                     self._refusals[preparation.name] = refusal
         except ApiError:
             if self._run.status.started_at is not None and decision.status.steps != self._run.status.steps:
@@ -146,6 +149,10 @@ class Pass:
             return await self._perform(preparation)
         with self._app.room.for_pod(self._key) as full:
             return full or await self._perform(preparation)
+
+    def _forget_tasks(self) -> None:
+        """What was read of a task is no news any more, whoever has written its claim."""
+        self._answers = {key: it for key, it in self._answers.items() if not isinstance(key, OfTasks)}
 
     async def _record(self, status: RunStatus) -> bool:
         """Writes the status under the version it was decided from; False if the run has changed meanwhile."""

@@ -59,6 +59,7 @@ class Store:
         self._gone: OrderedDict[str, None] = OrderedDict()
         self.runs: dict[Key, AgentRun] = {}
         self._keys: dict[str, Key] = {}
+        self._tasks: dict[Key, set[str]] = {}
         self.tools: dict[Key, Tool] = {}
         self._pods: dict[str, dict[str, PodSeen]] = {}
         self._active: dict[str, set[str]] = {}
@@ -117,8 +118,14 @@ class Store:
     def _put(self, new: _Known, body: Body) -> None:
         match new.kind:
             case "AgentRun":
-                self.runs[new.key] = _run(body, self.runs.get(new.key))
+                run = _run(body, self.runs.get(new.key))
+                self._leave_task(new.key)
+                self.runs[new.key] = run
                 self._keys[new.uid] = new.key
+                if run.spec.idempotency_key:
+                    self._tasks.setdefault((new.key[0], run.spec.idempotency_key), set()).add(new.key[1])
+                if run.is_final:
+                    self._tell_task(run)
             case "Pod":
                 pod = self._pods.setdefault(new.run_uid, {})[new.uid] = pod_seen(body)
                 self._count(new, active=pod.active)
@@ -143,7 +150,9 @@ class Store:
                 self._keys.pop(known.uid, None)
                 if (run := self.runs.get(known.key)) and run.metadata.uid == known.uid:
                     self.forget_results(step.pod_uid for step in run.status.steps)
+                    self._leave_task(known.key)
                     del self.runs[known.key]
+                    self._tell_task(run)
                 if known.uid in self._pods:
                     self._concerns(known.key[0], known.uid)  # from now on they are looked at by themselves
             case "Pod":
@@ -182,6 +191,26 @@ class Store:
         mine = [(key, tool.spec.settle) for key, tool in self.tools.items() if key[0] == settling[0]]
         return [key for key, settle in mine if settle and settle.tool == settling[1]]
 
+    def _tell_task(self, run: AgentRun) -> None:
+        """Lets those look again that wait for the task of a run that is over or gone."""
+        for other in self._others(run):
+            if other.status.started_at is None and not other.is_final:
+                self._changed((other.metadata.namespace, other.metadata.name))
+
+    def _leave_task(self, key: Key) -> None:
+        """The run of this name is none of its task any more."""
+        if (run := self.runs.get(key)) and run.spec.idempotency_key:
+            task = (key[0], run.spec.idempotency_key)
+            self._tasks[task].discard(key[1])
+            if not self._tasks[task]:
+                del self._tasks[task]
+
+    def _others(self, run: AgentRun) -> list[AgentRun]:
+        """The other runs of the same task, in order of their names."""
+        namespace = run.metadata.namespace
+        names = self._tasks.get((namespace, run.spec.idempotency_key or ""), set()) - {run.metadata.name}
+        return [self.runs[namespace, name] for name in sorted(names)]
+
     def _concerns(self, namespace: str, run_uid: str) -> None:
         """What belongs to a run that is not there is looked at under the UID of that run."""
         self._changed(self._keys.get(run_uid) or (namespace, run_uid))
@@ -212,6 +241,11 @@ class Store:
     def results(self, pods: Iterable[str]) -> dict[str, ToolResult]:
         """The results read so far of these pods, by UID."""
         return {uid: self._results[uid] for uid in pods if uid in self._results}
+
+    def same_task(self, run: AgentRun) -> tuple[str, ...]:
+        """The names of other runs of the same task that have begun and are not over."""
+        others = self._others(run)
+        return tuple(it.metadata.name for it in others if it.status.started_at is not None and not it.is_final)
 
     def tools_named(self, namespace: str, names: Iterable[str]) -> dict[str, ToolSpec]:
         """Those of the named Tools that are there, and of the Tools that settle for them."""

@@ -17,19 +17,24 @@ from agentruns.core.actions import (
     StateConditions,
     StopPod,
     Ungate,
+    WriteClaim,
 )
 from agentruns.core.kubelet import pod_seen
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.observed import (
+    ClaimOf,
     GivenOutput,
     NoResult,
     Observed,
+    OfTasks,
     PinnedSpec,
     PodSeen,
+    PodsOf,
     PolicyEnforced,
     Question,
     Refusal,
     ResultOf,
+    RunIsOver,
     StoredOutput,
     ToolResult,
     Unanswered,
@@ -45,6 +50,7 @@ from agentruns.core.resources import (
     StepStatus,
     ToolSpec,
 )
+from agentruns.core.tasks import read_claim
 
 from tests.unit.builders import IMAGE, NOW, a_run, a_tool, an_end
 
@@ -70,6 +76,11 @@ class Play:
     """The output that came with the decision on an Approval, by its name."""
     done: list[Action] = field(default_factory=list)
     recorded: list[RunStatus] = field(default_factory=lambda: [RunStatus()])
+    claims: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The ConfigMaps of tasks, by name; runs of one task have them in common."""
+    others: list["Play"] = field(default_factory=list)
+    """The other runs that are there."""
+    pods_of_gone_runs: tuple[PodSeen, ...] = ()
     decision: Decision = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +101,7 @@ class Play:
 
     def _pass(self) -> None:
         refusals: dict[str, Refusal] = {}
+        self._forget_tasks()
         for _ in range(50):
             self.decision = self._decided(refusals)
             if not self.decision.preparations:
@@ -110,6 +122,9 @@ class Play:
                 self.answers |= {question: self._answer(question) for question in asked.questions}
         raise AssertionError("a decision asks for ever")
 
+    def _forget_tasks(self) -> None:
+        self.answers = {it: answer for it, answer in self.answers.items() if not isinstance(it, OfTasks)}
+
     def look(self, refusals: dict[str, Refusal] | None = None) -> Observed:
         """What is there to be seen now."""
         return Observed(
@@ -120,6 +135,7 @@ class Play:
             results=dict(self.results),
             policies=self.policies,
             stored=frozenset(self.stored),
+            same_task=tuple(it.run.metadata.name for it in self.others if it.is_under_way),
             refusals=refusals or {},
             answers={key_of(question): answer for question, answer in self.answers.items()},
         )
@@ -134,6 +150,12 @@ class Play:
                 return NoResult(complete=True)
             case PolicyEnforced():
                 return True
+            case ClaimOf():
+                return read_claim(self.claims[question.name]) if question.name in self.claims else None
+            case RunIsOver():
+                return all(it.run.metadata.uid != question.uid or it.run.is_final for it in self.others)
+            case PodsOf():
+                return self.pods_of_gone_runs
             case GivenOutput():
                 return self.given.get(question.approval)
             case _:
@@ -143,8 +165,22 @@ class Play:
         match preparation:
             case Create():
                 self._create(preparation.manifest, refusals)
+            case WriteClaim():
+                self._write_claim(preparation, refusals)
             case SettleApproval() | DeletePod():
                 self._perform(preparation)
+
+    def _write_claim(self, write: WriteClaim, refusals: dict[str, Refusal]) -> None:
+        """As the API server does: created if nothing is there, put in the place of the version it names."""
+        metadata, there = write.manifest["metadata"], self.claims.get(write.name)
+        if (refusal := self.refused.get("ConfigMap")) and not write.replaces:
+            refusals[write.name] = refusal
+        elif there is None and not write.replaces:
+            self.claims[write.name] = {**write.manifest, "metadata": metadata | {"resourceVersion": "1"}}
+        elif there and there["metadata"]["resourceVersion"] == metadata.get("resourceVersion"):
+            version = str(int(metadata["resourceVersion"]) + 1)
+            self.claims[write.name] = {**write.manifest, "metadata": metadata | {"resourceVersion": version}}
+        self._forget_tasks()
 
     def _create(self, manifest: dict[str, Any], refusals: dict[str, Refusal]) -> None:
         name, kind = manifest["metadata"]["name"], manifest["kind"]
@@ -165,7 +201,7 @@ class Play:
                 self.stored[name] = manifest
 
     def _perform(self, action: Action | Preparation) -> None:
-        assert not isinstance(action, Create)
+        assert not isinstance(action, Create | WriteClaim)
         self.done.append(action)
         match action:
             case Ungate():
@@ -228,8 +264,8 @@ class Play:
         return self
 
     def decides(self, step: str, verdict: str, **fields: Any) -> "Play":
-        """A person decides on what the step waits for; everything that follows now is done."""
-        name = self.step(step).approval
+        """A person decides on what the step waits for, or the run as a whole; everything that follows now is done."""
+        name = self.step(step).approval if step else self.status.waiting_for[0].name
         self.given[name] = fields.pop("output", None)
         decision = {"verdict": verdict, "by": "alice@example.com", **fields}
         body = self.approvals[name].model_dump(mode="json", by_alias=True)
@@ -243,6 +279,11 @@ class Play:
         return self.go()
 
     # ------------------------------------------------------------------------------------ what can be read
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the run has begun and is not over."""
+        return self.status.started_at is not None and not self.run.is_final
 
     @property
     def status(self) -> RunStatus:
@@ -260,6 +301,10 @@ class Play:
     def condition(self, name: str) -> tuple[str, str]:
         """Status and reason of one of the run's conditions."""
         return next((it.status, it.reason) for it in self.status.conditions if it.type == name)
+
+    def condition_message(self, name: str) -> str:
+        """The message of one of the run's conditions."""
+        return next(it.message for it in self.status.conditions if it.type == name)
 
     def pod_manifest(self, step: str) -> dict[str, Any]:
         """The manifest of the pod that is recorded for a step."""

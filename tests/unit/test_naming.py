@@ -5,7 +5,7 @@ import re
 import pytest
 from agentruns.core import naming
 from agentruns.core.digests import digest_of
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -50,6 +50,21 @@ def test_names_hold_for_any_run_and_step(run: str, step: str) -> None:
     assert is_name(naming.pod_name(run, step, "uid"))
     assert is_name(naming.approval_name(run, step, DIGEST))
     assert is_name(naming.output_name(run, step, DIGEST))
+
+
+keys = st.text("a:/-1 \u202e", min_size=1, max_size=4)
+
+
+@given(keys, keys, keys, keys)
+@example("a", "bc", "ab", "c")
+@example("a", "/b", "a/", "b")
+@example("a", "1:b", "a1", ":b")
+def test_every_task_has_a_claim_of_its_own(namespace: str, task: str, other_namespace: str, other: str) -> None:
+    name = naming.claim_name(namespace, task)
+    assert is_name(name)
+    assert name.startswith("agentrun-task-")
+    same = (namespace, task) == (other_namespace, other)
+    assert (name == naming.claim_name(other_namespace, other)) == same
 
 
 @pytest.mark.parametrize("tool", NASTY_RUNS)

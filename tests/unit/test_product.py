@@ -12,7 +12,7 @@ import pytest
 import yaml
 from agentruns.core.lifecycle import decide
 from agentruns.core.observed import NoResult, PodIsGone, PolicyEnforced, Refusal, ResultOf
-from agentruns.core.resources import FINAL_PHASES, Effect, EffectState, Phase, Settle, StepState
+from agentruns.core.resources import FINAL_PHASES, Effect, EffectState, Phase, RunStatus, Settle, StepState
 
 from tests.unit.builders import NAMESPACE, NOW, a_run, a_step, a_tool, an_end
 from tests.unit.play import Play, play
@@ -41,6 +41,20 @@ def unseen_tool() -> Play:
     return run.go()
 
 
+def succeeded() -> Play:
+    """A run that has done all of it."""
+    return begun().succeeds("pay").succeeds("side").decides("ask", "Approve").succeeds("ask")
+
+
+def another(first: Play, *, gone: bool = False) -> Play:
+    """A second run of the same task."""
+    spec = first.run.model_copy(update={"status": RunStatus()})
+    metadata = spec.metadata.model_copy(update={"name": "again", "uid": "again"})
+    others = [] if gone else [first]
+    run = spec.model_copy(update={"metadata": metadata})
+    return Play(run, dict(PAYS), claims=dict(first.claims), others=others).go()
+
+
 SITUATIONS: dict[str, Callable[[], Play]] = {
     "new": lambda: Play(a_run(*STEPS, order="Graph"), dict(PAYS)),
     "without its tool": unseen_tool,
@@ -60,8 +74,11 @@ SITUATIONS: dict[str, Callable[[], Play]] = {
     "paused": lambda: begun().wants(desiredState="Paused"),
     "cancelling": lambda: begun().starts("pay").wants(desiredState="Cancelled"),
     "failing": lambda: begun().starts("side").fails("pay", 65),
-    "succeeded": lambda: begun().succeeds("pay").succeeds("side").decides("ask", "Approve").succeeds("ask"),
+    "succeeded": succeeded,
     "failed": lambda: begun().succeeds("side").fails("pay", 65),
+    "held": lambda: another(begun()),
+    "already done": lambda: another(succeeded()),
+    "task in doubt": lambda: another(begun(), gone=True),
     "cancelled in doubt": lambda: begun().fails("pay", 3).succeeds("side").wants(desiredState="Cancelled"),
 }
 
@@ -109,6 +126,8 @@ def decided(verdict: str) -> Change:
         for record in run.status.steps:
             if record.approval in run.approvals:
                 run.decides(record.name, verdict)
+        if run.status.reason == "TaskInDoubt":
+            run.decides("", verdict)
 
     return change
 
@@ -185,8 +204,11 @@ def check(run: Play, *, was_final: bool, before: Any) -> None:
         in_flight = {StepState.PREPARED, StepState.RUNNING, StepState.WAITING, StepState.AWAITING_APPROVAL}
         assert not in_flight & {record.state for record in run.status.steps}, "nothing is begun and not closed"
         assert run.status.finished_at is not None
+        if run.run.spec.idempotency_key and run.status.started_at:
+            assert run.status.phase.value in {it["data"]["state"] for it in run.claims.values()}, "its claim says so"
     if run.status.phase is Phase.SUCCEEDED:
-        assert [it.name for it in run.status.steps if not it.is_settle_call] == [it.name for it in run.run.spec.steps]
+        wanted = [] if run.status.reason == "AlreadyDone" else [it.name for it in run.run.spec.steps]
+        assert [it.name for it in run.status.steps if not it.is_settle_call] == wanted
     assert len(run.status.message) <= 2048
     assert run.status.reason in {"", *published("status", "reason")}
     assert {it.reason for it in run.status.steps} <= published("status", "steps", "reason")
@@ -241,5 +263,5 @@ def test_the_situations_are_what_they_are_called() -> None:
     assert played("told nothing").step("pay").reason == "Unsettled"
     assert phases["asking"] is Phase.RUNNING
     assert {name for name, phase in phases.items() if phase in FINAL_PHASES} == {
-        "succeeded", "failed", "cancelled in doubt",
+        "succeeded", "failed", "already done", "cancelled in doubt",
     }  # fmt: skip

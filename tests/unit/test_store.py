@@ -299,3 +299,51 @@ def test_of_what_is_too_large_only_the_size_is_kept(large: dict[str, Any]) -> No
 def test_no_empty_rows_are_kept_of_runs_that_are_gone(world: Seen) -> None:
     world.take(a_pod(11), an_approval(11), a_run(11), gone=True)
     assert (world.store._pods, world.store._approvals, world.store._known, world.store._keys) == ({}, {}, {}, {})
+
+
+# ---------------------------------------------------------------------------------------- runs of the same task
+
+
+def of_task(version: int, name: str, *, key: str = "k", **status: Any) -> dict[str, Any]:
+    """A run that says which task it is."""
+    spec = {"steps": [{"name": "a", "tool": "a"}], "idempotencyKey": key}
+    return body("AgentRun", name, version, spec=spec, status=status)
+
+
+BEGUN = {"phase": "Running", "startedAt": NOW.isoformat()}
+
+
+def test_runs_of_one_task_know_which_of_them_have_begun() -> None:
+    world = Seen().take(
+        of_task(1, "first", **BEGUN),
+        of_task(2, "waits"),
+        of_task(3, "over", **(BEGUN | {"phase": "Failed"})),
+        of_task(4, "other", key="other", **BEGUN),
+        a_run(5, name="keyless", uid="keyless", startedAt=NOW.isoformat()),
+    )
+    runs = {name: run for (_, name), run in world.store.runs.items()}
+    assert world.store.same_task(runs["waits"]) == ("first",)
+    assert world.store.same_task(runs["first"]) == ()
+    assert world.store.same_task(runs["keyless"]) == ()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_runs_that_wait_for_a_task_are_told_when_it_is_over(gone: bool) -> None:
+    world = Seen().take(of_task(1, "first", **BEGUN), of_task(2, "waits"), of_task(3, "other", key="other"))
+    world.store.take("AgentRun", of_task(4, "first", **BEGUN, progress="1/2"))
+    assert world.told == [(NAMESPACE, "first")]
+    last = of_task(5, "first", **BEGUN) if gone else of_task(5, "first", **(BEGUN | {"phase": "Succeeded"}))
+    world.store.take("AgentRun", last, gone=gone)
+    assert set(world.told) == {(NAMESPACE, "first"), (NAMESPACE, "waits")}
+    assert world.store.same_task(world.store.runs[NAMESPACE, "waits"]) == ()
+
+
+def test_a_run_that_was_made_again_for_another_task_is_none_of_the_first() -> None:
+    world = Seen().take(of_task(1, "first", **BEGUN), of_task(2, "waits"))
+    again = of_task(3, "first", key="other", **BEGUN)
+    again["metadata"]["uid"] = "another"
+    world.take(again)
+    assert world.store.same_task(world.store.runs[NAMESPACE, "waits"]) == ()
+    world.store.take("AgentRun", of_task(1, "first", **BEGUN), gone=True)
+    world.store.take("AgentRun", again, gone=True)
+    assert set(world.store.runs) == {(NAMESPACE, "waits")}

@@ -20,6 +20,23 @@ class Create:
 
 
 @dataclass(frozen=True)
+class WriteClaim:
+    """Store the claim of a task: created, or put in the place of the version it names, and of no other."""
+
+    manifest: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The ConfigMap's name."""
+        return str(self.manifest["metadata"]["name"])
+
+    @property
+    def replaces(self) -> bool:
+        """Whether there is a claim that this one takes the place of."""
+        return "resourceVersion" in self.manifest["metadata"]
+
+
+@dataclass(frozen=True)
 class SettleApproval:
     """Record on an Approval what became of it, guarded by the version that was looked at."""
 
@@ -84,5 +101,5 @@ class StateConditions:
     resource_version: str
 
 
-Preparation = Create | SettleApproval | DeletePod
+Preparation = Create | WriteClaim | SettleApproval | DeletePod
 Action = Ungate | StopPod | DeletePod | ReleasePod | CollectPods | DeleteRun | SettleApproval | StateConditions

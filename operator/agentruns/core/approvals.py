@@ -13,7 +13,7 @@ from agentruns.core.model import shown_digest
 from agentruns.core.naming import API_VERSION, LABEL_RUN_UID, approval_name
 from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem
-from agentruns.core.resources import AgentRun, Approval, Step, StepStatus, ToolSpec, owner
+from agentruns.core.resources import AgentRun, Approval, RunStatus, Step, StepStatus, ToolSpec, owner
 from agentruns.core.templates import as_text, expanded
 
 _SHOWN_LENGTH: Final = 1024
@@ -85,18 +85,35 @@ def demand(run: AgentRun, step: Step, attempt: Attempt, purpose: str, request: d
         **({"askedAnew": attempt.asked_anew} if attempt.asked_anew else {}),
         "purpose": purpose,
     }
+    return _demand(run, step.name, {"step": step.name, "tool": step.tool}, request, binding)
+
+
+def task_demand(run: AgentRun, task: str, holder: str, request: dict[str, Any]) -> Demand:
+    """The question what became of a task, by its digest, that a run held by this UID which is gone."""
+    binding = {
+        "runUID": run.metadata.uid,
+        "task": task,
+        "holder": holder,
+        "askedAnew": run.status.asked_anew,
+        "purpose": "InDoubt",
+    }
+    return _demand(run, "task", {}, request, binding)
+
+
+def _demand(
+    run: AgentRun, what: str, about: dict[str, str], request: dict[str, Any], binding: dict[str, Any]
+) -> Demand:
     bound = digest(binding)
     metadata = {
-        "name": approval_name(run.metadata.name, step.name, bound),
+        "name": approval_name(run.metadata.name, what, bound),
         "namespace": run.metadata.namespace,
         "labels": {LABEL_RUN_UID: run.metadata.uid},
         "ownerReferences": [owner(run)],
     }
     spec = {
         "runRef": {"name": run.metadata.name, "uid": run.metadata.uid},
-        "step": step.name,
-        "tool": step.tool,
-        "purpose": purpose,
+        **about,
+        "purpose": binding["purpose"],
         "digest": bound,
         "request": request,
     }
@@ -126,6 +143,25 @@ def doubt_request(reader: Reader, step: Step, attempt: Attempt, outcome: str) ->
         "onHappened": f"the run goes on from the output that you give{fits}",
         "onRunAgain": f"{step.tool} runs once more, with these arguments: if it did happen, it happens twice",
         "onFail": _on_no(step, "InDoubt"),
+    }
+
+
+def task_request(run: AgentRun, holder: str, outcome: str) -> dict[str, Any]:
+    """Everything a person needs to say what became of a task whose run is gone."""
+    spec = run.spec
+    calls = ", ".join(dict.fromkeys(step.tool for step in spec.steps))
+    return {
+        "summary": escaped(f"Did this happen? The whole task {spec.idempotency_key}, which run {holder} had begun"),
+        "args": escaped_deep(spec.input),
+        "requestedBy": escaped(spec.requested_by),
+        "idempotencyKey": escaped(spec.idempotency_key or ""),
+        "goal": escaped(spec.goal),
+        "askedBefore": run.status.asked_anew,
+        "because": "the run that held this task is gone, and what it had done is not known",
+        "outcome": escaped(outcome),
+        "onHappened": "the run ends as Succeeded, with the output that you give, an object or none; nothing runs",
+        "onRunAgain": escaped(f"the run begins with its first step, and calls {calls}: what did happen happens twice"),
+        "onFail": "the run ends as Failed, InDoubt; so does every later run of this task",
     }
 
 
@@ -205,10 +241,10 @@ def _why(step: Step, reader: Reader) -> str:
     return escaped(as_text(expanded(step.why, "why", reader)))
 
 
-def is_ours(approval: Approval, question: Demand, run: AgentRun, record: StepStatus) -> bool:
+def is_ours(approval: Approval, question: Demand, run: AgentRun, record: StepStatus | RunStatus) -> bool:
     """Whether an Approval is the one this run asked for, showing what it was asked to show, now and ever.
 
-    What it was asked to show is recorded with the step: a later release may say the same in other words.
+    What it was asked to show is recorded with the step or the run: a later release may say the same in other words.
 
     Its generation counts the changes of its spec: it is made, it is decided on, and there may be no others.
     """

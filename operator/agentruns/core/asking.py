@@ -13,7 +13,15 @@ from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
 from agentruns.core.observed import GivenOutput, Lost, Observed, PolicyEnforced
 from agentruns.core.problems import Problem
-from agentruns.core.resources import AgentRun, Approval, ApprovalState, RecordedDecision, StepState, StepStatus
+from agentruns.core.resources import (
+    AgentRun,
+    Approval,
+    ApprovalState,
+    RecordedDecision,
+    RunStatus,
+    StepState,
+    StepStatus,
+)
 from agentruns.core.starting import started
 
 RETRY_POLICY: Final = timedelta(seconds=15)
@@ -126,7 +134,7 @@ class NoAnswer:
     wake_at: datetime | None = None
 
 
-def shown_by(question: Demand, run: AgentRun, seen: Observed, record: StepStatus) -> str:
+def shown_by(question: Demand, run: AgentRun, seen: Observed, record: StepStatus | RunStatus) -> str:
     """The digest of what the question's Approval shows; empty if that is not what is asked, nor was."""
     approval = seen.approvals.get(question.name)
     return approval.spec.request if approval and is_ours(approval, question, run, record) else ""

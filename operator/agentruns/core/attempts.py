@@ -102,6 +102,11 @@ def _has_ended(pod: PodSeen) -> bool:
     return pod.end is not None or pod.phase in ("Succeeded", "Failed")
 
 
+def may_run(pod: PodSeen) -> bool:
+    """Whether a pod may do something yet: it has neither ended, nor is it being deleted without ever being bound."""
+    return not (_has_ended(pod) or (pod.deleting and not pod.node))
+
+
 def _never_began(pod: PodSeen) -> bool:
     """True only where that is certain: never bound and never to be, or ended by its kubelet before a container."""
     if not pod.node:

@@ -14,6 +14,7 @@ STALLING: Final = frozenset({"CreationRefused", "PolicyNotEnforced", "ForeignApp
 
 NEWER_FORMAT: Final = "NewerFormat"
 """The reason of a run whose status a later release has written."""
+_DOUBTS: Final = frozenset({"StepInDoubt", "TaskInDoubt"})
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def conditions(status: RunStatus, generation: int, now: datetime) -> tuple[Condi
     succeeded: Truth = "Unknown" if not final else "True" if status.phase is Phase.SUCCEEDED else "False"
     stalled = status.phase is Phase.FAILED or status.reason in STALLING
     asks = any(it.kind == "Approval" for it in status.waiting_for)
-    question = "StepInDoubt" if status.reason == "StepInDoubt" else "StepAwaitsApproval"
+    question = status.reason if status.reason in _DOUBTS else "StepAwaitsApproval"
     said = status.message
     facts = (
         Fact("Finished", _truth(final), status.phase.value if final else "InProgress", said if final else ""),

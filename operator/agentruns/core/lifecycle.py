@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from agentruns.core.actions import Action, Create, Preparation, StateConditions
+from agentruns.core.actions import Action, Create, Preparation, StateConditions, WriteClaim
 from agentruns.core.aftermath import after_the_end, loose_ends
 from agentruns.core.asking import HINDRANCES
 from agentruns.core.attempts import PATIENCE
 from agentruns.core.checks import check_run, unfit_to_settle
+from agentruns.core.claims import OUTPUT_LIMIT, Free, Turned, claimed, kept, turn_of
 from agentruns.core.conditions import unreadable
 from agentruns.core.digests import canonical
 from agentruns.core.inputs import Reader
@@ -19,6 +20,7 @@ from agentruns.core.observed import Lost, Observed, PinnedSpec, Refusal, all_ans
 from agentruns.core.pinning import MissingToolError, pinned_tools
 from agentruns.core.problems import Problem, within
 from agentruns.core.resources import (
+    FINAL_PHASES,
     FINAL_STATES,
     FORMAT_VERSION,
     HOLDING_STATES,
@@ -38,8 +40,6 @@ from agentruns.core.watching import end_of
 
 TOOL_PATIENCE: Final = timedelta(minutes=2)
 """How long a run waits for a Tool that is not there yet: `kubectl apply -f dir/` comes in any order."""
-OUTPUT_LIMIT: Final = 65_536
-"""Bytes of `status.output`."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,11 @@ def decide(run: AgentRun, seen: Observed) -> Decision:
     if run.metadata.deletion_timestamp is not None:
         left = loose_ends(run, run.status, seen)
         return Decision(run.status, actions=left.actions, wake_at=left.wake_at)
-    if run.status.started_at is None:
-        return _begin(run, seen)
+    return _kept(run, _begin(run, seen) if run.status.started_at is None else _continue(run, seen), seen)
+
+
+def _continue(run: AgentRun, seen: Observed) -> Decision:
+    """A run that has begun: it goes on with the tools that it was pinned to."""
     specs = all_answered(partial(seen.answer, PinnedSpec(pin)) for pin in run.status.tools)
     tools = {pin.name: spec for pin, spec in zip(run.status.tools, specs, strict=True)}
     if lost := next((it for it in tools.values() if isinstance(it, Lost)), None):
@@ -99,17 +102,23 @@ def _begin(run: AgentRun, seen: Observed) -> Decision:
         said = "desiredState is Paused; it begins when it is Running"
         return Decision(_in(run, run.status, Phase.PAUSED, "PausedByUser", said, seen))
     try:
+        turn = turn_of(run, seen)
+        if isinstance(turn, Turned):
+            return _turned(run, turn, seen)
         pins = pinned_tools(run, seen.tools)
         check_run(run, seen.tools, seen)
     except MissingToolError as missing:
         return _without_tool(run, missing, seen)
     except Problem as problem:
         return _invalid(run, str(problem), seen)
+    if isinstance(turn, Free):
+        return _claiming(run, claimed(run, turn, seen.tools.values()), seen)
     unsaved = [Create(pin.manifest) for pin in pins if pin.tool.revision not in seen.stored]
     for create in unsaved:
         if refusal := seen.refusals.get(create.name):
             return _unpinned(run, refusal, seen)
-    started = run.status.model_copy(update={"started_at": seen.now, "tools": tuple(pin.tool for pin in pins)})
+    update = {"started_at": seen.now, "tools": tuple(pin.tool for pin in pins), "decision": turn and turn.decision}
+    started = run.status.model_copy(update=update)
     decision = _go_on(run, started, seen.tools, seen)
     return replace(decision, preparations=(*unsaved, *decision.preparations))
 
@@ -124,6 +133,43 @@ def _unpinned(run: AgentRun, refusal: Refusal, seen: Observed) -> Decision:
         return _invalid(run, said, seen)
     status = _in(run, run.status, Phase.PENDING, refusal.reason, said, seen)
     return Decision(status, wake_at=seen.now + RETRY_REFUSED)
+
+
+def _turned(run: AgentRun, turn: Turned, seen: Observed) -> Decision:
+    """A run that does not begin its task now, or never will."""
+    if turn.phase in FINAL_PHASES:
+        status = _final(run, run.status.model_copy(update=turn.record), turn.phase, turn.reason, turn.message, seen)
+        return Decision(status)
+    named = run.status.model_copy(update={"waiting_for": (), **turn.record})
+    status = _in(run, named, turn.phase, turn.reason, turn.message, seen)
+    return Decision(status, turn.preparations, wake_at=turn.wake_at)
+
+
+def _claiming(run: AgentRun, write: WriteClaim, seen: Observed) -> Decision:
+    """A run that may begin once it holds the claim of its task: nothing else of it is made before."""
+    if refusal := seen.refusals.get(write.name):
+        said = f"the API server refused to store the claim of its task: {refusal.message}"
+        status = _in(run, run.status, Phase.PENDING, "CreationRefused", said, seen)
+        return Decision(status, wake_at=seen.now + RETRY_REFUSED)
+    return Decision(run.status, (write,))
+
+
+def _kept(run: AgentRun, decision: Decision, seen: Observed) -> Decision:
+    """The decision; one that ends a run with a task comes after the claim of that holds the outcome.
+
+    So a final run can go at any time, and a claim that says InFlight is one of a run that has not ended.
+    """
+    status = decision.status
+    if not run.spec.idempotency_key or status.phase not in FINAL_PHASES:
+        return decision
+    match kept(run, status, seen):
+        case WriteClaim() as write:
+            moved = run.status.model_copy(update={"steps": status.steps})
+            said = "it has ended, and the claim of its task is about to say how"
+            return Decision(_in(run, moved, Phase.RUNNING, "StepsInFlight", said, seen), (write,))
+        case unkept:
+            said = status.message + unkept
+            return replace(decision, status=_in(run, status, status.phase, status.reason, said, seen))
 
 
 def _without_tool(run: AgentRun, missing: MissingToolError, seen: Observed) -> Decision:

@@ -16,6 +16,7 @@ LABEL_STEP: Final = "agentrun.dev/step"
 LABEL_ATTEMPT: Final = "agentrun.dev/attempt"
 LABEL_REVISION: Final = "agentrun.dev/tool-revision"
 LABEL_UNUSED_SINCE: Final = "agentrun.dev/unused-since"
+LABEL_TASK: Final = "agentrun.dev/task"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "agentruns"
 
@@ -67,6 +68,11 @@ def approval_name(run_name: str, step: str, digest: str) -> str:
 def output_name(run_name: str, step: str, digest: str) -> str:
     """The ConfigMap that holds an output too big for the status."""
     return _name(run_name, step, "output", _short(digest))
+
+
+def claim_name(namespace: str, task: str) -> str:
+    """The ConfigMap that says which run holds a task: one name for each task, whatever characters its key has."""
+    return f"agentrun-task-{fingerprint(namespace, task)}"
 
 
 def revision_name(tool: str, digest: str) -> str:

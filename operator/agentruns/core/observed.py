@@ -168,8 +168,34 @@ class GivenOutput:
     uid: str
 
 
+@dataclass(frozen=True)
+class ClaimOf:
+    """Who, asked now, holds the task of this claim? Answered by Claim, by None, or by Lost: it is no claim of ours."""
+
+    name: str
+    after: str = ""
+    """The UID of the run that is known to be over: what it left can be read since."""
+
+
+@dataclass(frozen=True)
+class RunIsOver:
+    """Has the API server, asked now, no run of this name and UID, or has that come to its end? Answered by bool."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class PodsOf:
+    """Which pods of this run, which is gone, does the API server have now? Answered by a tuple of PodSeen."""
+
+    run_uid: str
+
+
 Costly = Evaluation | Validation
-Question = PodIsGone | ResultOf | StoredOutput | PinnedSpec | PolicyEnforced | GivenOutput | Costly
+OfTasks = ClaimOf | RunIsOver | PodsOf
+"""Questions about a task whose answers change with every claim that is written."""
+Question = PodIsGone | ResultOf | StoredOutput | PinnedSpec | PolicyEnforced | GivenOutput | OfTasks | Costly
 
 
 def key_of(question: Question) -> Hashable:
@@ -245,6 +271,8 @@ class Observed:
     """The names of the NetworkPolicies of this operator in the namespace."""
     stored: frozenset[str] = frozenset()
     """The names of ConfigMaps with outputs, and of pinned Tools, that are known to be stored."""
+    same_task: tuple[str, ...] = ()
+    """The names of other runs of the same task that have begun and are not over."""
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     """What the API server refused to create in this pass, by name."""
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)

@@ -181,6 +181,10 @@ class RunStatus(Status):
     active_since: Timestamp | None = None
     conditions: tuple[Condition, ...] = ()
     tools: tuple[PinnedTool, ...] = ()
+    approval: str = ""
+    shown_digest: str = ""
+    decision: RecordedDecision | None = None
+    asked_anew: int = Field(0, exclude_if=lambda count: count == 0)
     steps: tuple[StepStatus, ...] = ()
     output: Any = None
 

@@ -23,6 +23,8 @@ from agentruns.core.resources import (
 )
 
 _RUN_MESSAGE_LENGTH: Final = 2048
+_UNBEGUN: Final = frozenset({"WaitingForTool", "TaskHeld"})
+"""Reasons of runs that wait for something before they begin."""
 _ACTIVE: Final = frozenset({Phase.PENDING, Phase.RUNNING})
 _ASKED: Final = frozenset({StepState.AWAITING_APPROVAL, StepState.IN_DOUBT})
 _DONE: Final = frozenset({StepState.SUCCEEDED, StepState.SKIPPED})
@@ -84,7 +86,7 @@ def _waiting_for(status: RunStatus) -> tuple[WaitingFor, ...]:
     """What a run waits for beyond its tools' own work: people first, since they need to be told."""
     if status.phase in FINAL_PHASES:
         return ()
-    if status.reason == "WaitingForTool":
+    if status.started_at is None and (status.phase is Phase.AWAITING_APPROVAL or status.reason in _UNBEGUN):
         return status.waiting_for  # no step is recorded yet that could say it
     found = [it for record in status.steps if (it := _obstacle(record))]
     if status.phase is Phase.PAUSED:

@@ -1,0 +1,591 @@
+"""One task, however many runs: who may begin it, what later ones come to, and what is asked about a lost one."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from agentruns.core.actions import DeleteRun, WriteClaim
+from agentruns.core.claims import OUTPUT_LIMIT
+from agentruns.core.naming import claim_name
+from agentruns.core.observed import ClaimOf, Lost, PolicyEnforced, Question, Refusal
+from agentruns.core.resources import FINAL_PHASES, Approval, Phase, RunStatus
+from agentruns.core.tasks import Claim, ClaimState, may_be_deleted, read_claim, task_digest
+
+from tests.unit.builders import NAMESPACE, NOW, a_pod, a_run, a_step, a_tool, later
+from tests.unit.play import Play
+
+KEY = "refund-4711"
+NAME = claim_name(NAMESPACE, KEY)
+PAYS = {"pay": a_tool(effect="NonIdempotent", approval="Never")}
+STEPS = (a_step("look"), a_step("pay"))
+OUTPUT = {"receipt": "${steps.pay.output}"}
+
+
+def holder(**spec: Any) -> Play:
+    """The first run of the task, with its first pod prepared."""
+    return Play(a_run(*STEPS, idempotencyKey=KEY, **{"output": OUTPUT, **spec}), dict(PAYS)).go()
+
+
+def another(first: Play, *, gone: bool = False, steps: Any = STEPS, name: str = "again", **spec: Any) -> Play:
+    """A later run of the same key that has not been looked at yet."""
+    run = a_run(*steps, metadata={"name": name, "uid": name}, idempotencyKey=KEY, **{"output": OUTPUT, **spec})
+    return Play(run, dict(PAYS), claims=first.claims, others=[] if gone else [first])
+
+
+def claim(run: Play) -> Claim:
+    """What the claim of the task says."""
+    found = read_claim(run.claims[NAME])
+    assert isinstance(found, Claim)
+    return found
+
+
+def done() -> Play:
+    """A run that has done the task."""
+    return holder().succeeds("look").succeeds("pay", "R-1")
+
+
+def failed_having_read() -> Play:
+    """A run that has failed before it had any effect."""
+    return holder().fails("look")
+
+
+def failed_having_paid() -> Play:
+    """A run that has failed after its effect may have been done."""
+    return holder().succeeds("look").starts("pay").says("pay", invalid="no JSON").ends("pay").go()
+
+
+def cancelled_having_paid() -> Play:
+    """A run that was cancelled when its effect may have been done."""
+    return holder().succeeds("look").fails("pay", 3).wants(desiredState="Cancelled")
+
+
+def lost(**spec: Any) -> Play:
+    """A later run of a task whose first run went in mid-flight, and nobody knows what it had done."""
+    return another(holder(**spec).succeeds("look").starts("pay"), gone=True, **spec).go()
+
+
+def stands(run: Play) -> tuple[str, str]:
+    return run.status.phase.value, run.status.reason
+
+
+# ------------------------------------------------------------------------------------------- the claim as a lock
+
+
+def test_a_task_is_claimed_before_anything_of_it_is_made() -> None:
+    run = Play(a_run(*STEPS, idempotencyKey=KEY), dict(PAYS))
+    run.refused["ConfigMap"] = Refusal("exceeded quota", for_now=True)
+    run.go()
+    assert stands(run) == ("Pending", "CreationRefused")
+    assert "refused to store the claim of its task: exceeded quota" in run.status.message
+    assert (run.pods, run.stored, run.claims, run.decision.wake_at) == ({}, {}, {}, later(10))
+    run.refused.clear()
+    run.go(10)
+    assert (run.states(), list(run.claims)) == ({"look": "Prepared"}, [NAME])
+    held = claim(run)
+    assert (held.run, held.run_uid, held.state, held.task) == ("refund-4711", run.run.metadata.uid, "InFlight", KEY)
+
+
+def test_a_run_that_cannot_work_claims_nothing() -> None:
+    run = holder(output={"x": "${steps.nowhere.output}"})
+    assert (stands(run), run.claims) == (("Failed", "InvalidSpec"), {})
+
+
+def test_a_run_without_a_key_is_a_task_of_its_own() -> None:
+    run = Play(a_run(a_step("look"))).go().succeeds("look")
+    assert (run.status.phase, run.claims) == (Phase.SUCCEEDED, {})
+
+
+def test_a_run_that_crashed_after_it_had_claimed_its_task_begins_it() -> None:
+    first = holder()
+    again = Play(first.run.model_copy(update={"status": RunStatus()}), dict(PAYS), claims=first.claims).go()
+    assert again.states() == {"look": "Prepared"}
+    assert again.claims[NAME]["metadata"]["resourceVersion"] == "1"
+
+
+@dataclass
+class Overtaken(Play):
+    """A run that another is quicker than: its first answers about claims are what was so before."""
+
+    before: list[Any] = field(default_factory=list)
+
+    def _answer(self, question: Question) -> Any:
+        if isinstance(question, ClaimOf) and self.before:
+            return self.before.pop(0)
+        return super()._answer(question)
+
+
+def test_of_two_runs_that_found_no_claim_one_begins() -> None:
+    first = holder()
+    second = Overtaken(another(first).run, dict(PAYS), claims=first.claims, others=[first], before=[None])
+    assert (stands(second.go()), second.before, second.pods) == (("Pending", "TaskHeld"), [], {})
+    assert claim(second).run == first.run.metadata.name
+
+
+def test_of_two_runs_that_would_take_over_one_begins() -> None:
+    first = failed_having_read()
+    free = claim(first)
+    second = another(first, gone=True).go()
+    third = another(first, gone=True, name="third").run
+    slow = Overtaken(third, dict(PAYS), claims=first.claims, others=[second], before=[free, free]).go()
+    assert (stands(slow), slow.pods) == (("Pending", "TaskHeld"), {})
+    assert (second.states(), claim(second).run) == ({"look": "Prepared"}, "again")
+
+
+# ------------------------------------------------------------------------------------- the same key, another task
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input": {"order": "4712"}},
+        {"goal": "another"},
+        {"steps": STEPS[:1], "output": {}},
+        {"output": {}},
+        {"parallelism": 1},
+        {"deadline": "1h"},
+        {"order": "Graph"},
+    ],
+)
+@pytest.mark.parametrize("first", [holder, done, failed_having_read, failed_having_paid])
+def test_another_spec_under_the_same_key_is_refused(first: Any, change: dict[str, Any]) -> None:
+    one = first()
+    before = dict(one.claims)
+    run = another(one, **change).go()
+    assert (stands(run), run.pods, run.claims) == (("Failed", "IdempotencyConflict"), {}, before)
+    assert "the task of run refund-4711, whose spec is another; make a new run" in run.status.message
+
+
+@pytest.mark.parametrize(
+    "change", [{"desiredState": "Running"}, {"ttlAfterFinished": "1h"}, {"requestedBy": "bob"}, {"parallelism": 10}]
+)
+def test_what_does_not_say_what_is_to_be_done_makes_no_other_task(change: dict[str, Any]) -> None:
+    assert stands(another(done(), **change).go()) == ("Succeeded", "AlreadyDone")
+
+
+def test_a_task_stays_what_it_is_over_releases() -> None:
+    run = another(done(), goal="help", input={"order": 1}, parallelism=10).run
+    assert task_digest(run) == "sha256:ccc876768679563cf0f70922a39cef8938c2dbe79f5fcc447038fa778e45735e"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"input": {"x": [[]]}}, "input: is nested"),
+        ({"output": {"x": [[]]}}, "output: is nested"),
+        ({"steps": (a_step("look", args={"x": [[]]}),)}, "steps[0] (look): args: is nested"),
+    ],
+)
+def test_a_spec_that_is_nested_too_deeply_is_refused_before_it_is_compared(change: dict[str, Any], said: str) -> None:
+    deep: Any = []
+    for _ in range(70):
+        deep = [deep]
+    text = another(done(), **change)
+    for part in (text.run.spec.input, text.run.spec.output, text.run.spec.steps[0].args):
+        if "x" in part:
+            part["x"] = deep
+    assert stands(text.go()) == ("Failed", "InvalidSpec")
+    assert said in text.status.message
+
+
+# ----------------------------------------------------------------------------------------------- while it is held
+
+
+def test_a_second_run_waits_for_the_first_and_returns_its_result() -> None:
+    first = holder()
+    second = another(first).go()
+    assert (stands(second), second.pods) == (("Pending", "TaskHeld"), {})
+    assert [(it.kind, it.name) for it in second.status.waiting_for] == [("AgentRun", "refund-4711")]
+    assert second.status.waiting == "AgentRun/refund-4711"
+    assert second.decision.wake_at == later(300)
+    assert second.condition("Stalled")[0] == "False"
+    first.succeeds("look").succeeds("pay", "R-1")
+    second.go()
+    assert (stands(second), second.status.output) == (("Succeeded", "AlreadyDone"), {"receipt": "R-1"})
+    assert (second.status.steps, second.status.waiting, second.pods) == ((), "", {})
+    assert second.status.message.startswith("run refund-4711 has done this task")
+    assert claim(second).run == "refund-4711"
+
+
+def test_a_run_that_has_claimed_its_task_and_not_begun_has_it() -> None:
+    first = holder()
+    first.run = first.run.model_copy(update={"status": RunStatus()})
+    second = another(first).go()
+    assert (stands(second), second.approvals) == (("Pending", "TaskHeld"), {})
+    assert claim(second).run == "refund-4711"
+
+
+def test_a_result_is_not_believed_before_its_run_is_over() -> None:
+    """It may come to another end yet: what it decided may not be what it records."""
+    first = holder().succeeds("look")
+    ended = done()
+    second = another(ended)
+    second.others = [first]
+    assert stands(second.go()) == ("Pending", "TaskHeld")
+
+
+def test_what_a_run_wrote_between_two_looks_counts() -> None:
+    first = holder()
+    held = claim(first)
+    first.succeeds("look").succeeds("pay", "R-1")
+    second = Overtaken(another(first).run, dict(PAYS), claims=first.claims, before=[held]).go()
+    assert (stands(second), second.approvals) == (("Succeeded", "AlreadyDone"), {})
+
+
+@pytest.mark.parametrize("then", [None, "third"])
+def test_a_claim_that_went_between_two_looks_is_looked_at_again_soon(then: str | None) -> None:
+    first = failed_having_read()
+    held = claim(first)
+    now = held.model_copy(update={"run": then, "run_uid": then}) if then else None
+    second = Overtaken(another(first, gone=True).run, dict(PAYS), claims=first.claims, before=[held, now])
+    second._pass()
+    assert (stands(second), second.decision.wake_at) == (("Pending", "TaskHeld"), later(1))
+
+
+def test_a_held_run_can_be_cancelled_and_leaves_the_claim_alone() -> None:
+    first = holder()
+    before = dict(first.claims)
+    second = another(first).go().wants(desiredState="Cancelled")
+    assert (stands(second), second.claims) == (("Cancelled", "CancelledByUser"), before)
+
+
+# ------------------------------------------------------------------------------------------- after it has ended
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_task_that_is_done_is_not_done_again_though_its_run_is_deleted(gone: bool) -> None:
+    second = another(done(), gone=gone).go()
+    assert (stands(second), second.status.output) == (("Succeeded", "AlreadyDone"), {"receipt": "R-1"})
+    assert (second.pods, second.manifests) == ({}, {})
+
+
+def test_a_task_that_is_done_needs_its_tools_no_more() -> None:
+    second = another(done())
+    second.tools.clear()
+    assert stands(second.go()) == ("Succeeded", "AlreadyDone")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("first", [failed_having_read, lambda: holder().wants(desiredState="Cancelled")])
+def test_a_run_that_only_read_before_it_ended_keeps_nobody_from_trying_again(first: Any, gone: bool) -> None:
+    second = another(first(), gone=gone).go()
+    assert second.states() == {"look": "Prepared"}
+    assert (claim(second).run, claim(second).state) == ("again", "InFlight")
+
+
+@pytest.mark.parametrize("first", [failed_having_paid, cancelled_having_paid])
+def test_a_run_that_may_have_had_effects_stands_for_those_after_it(first: Any) -> None:
+    one = first()
+    second = another(one, gone=True).go()
+    assert second.status.phase is one.status.phase
+    assert second.status.reason == f"Already{one.status.phase.value}"
+    assert f"run refund-4711 has ended as {one.status.phase.value}, {one.status.reason}" in second.status.message
+    assert f"use another idempotencyKey, or have ConfigMap {NAME} deleted" in second.status.message
+    assert second.pods == {}
+    del second.claims[NAME]
+    assert another(second, name="third").go().states() == {"look": "Prepared"}
+
+
+# ---------------------------------------------------------------------------------------- a holder that is gone
+
+
+def test_a_run_that_could_only_read_and_is_gone_leaves_nothing_to_ask_about() -> None:
+    first = Play(a_run(a_step("look"), idempotencyKey=KEY)).go()
+    run = a_run(a_step("look"), metadata={"name": "again", "uid": "again"}, idempotencyKey=KEY)
+    assert Play(run, claims=first.claims).go().states() == {"look": "Prepared"}
+
+
+def test_a_task_whose_run_is_gone_in_mid_flight_is_asked_about() -> None:
+    run = lost(input={"order": "47\u202e11"}, goal="help", requestedBy="bob")
+    [asked] = run.approvals.values()
+    assert stands(run) == ("AwaitingApproval", "TaskInDoubt")
+    assert run.condition("AwaitingApproval") == ("True", "TaskInDoubt")
+    assert (run.status.waiting, run.pods) == (f"Approval/{asked.metadata.name}", {})
+    spec = run.manifests[asked.metadata.name]["spec"]
+    assert (spec["purpose"], "step" in spec, "tool" in spec) == ("InDoubt", False, False)
+    assert spec["runRef"] == {"name": "again", "uid": "again"}
+    request = spec["request"]
+    assert request["summary"] == "Did this happen? The whole task refund-4711, which run refund-4711 had begun"
+    assert (request["args"], request["goal"], request["requestedBy"]) == ({"order": r"47\u202e11"}, "help", "bob")
+    assert "calls look, pay: what did happen happens twice" in request["onRunAgain"]
+    assert str(request).isprintable()
+    assert run.decision.wake_at is None
+
+
+def test_happened_ends_the_run_with_the_output_a_person_vouches_for() -> None:
+    run = lost().decides("", "Happened", output={"receipt": "R-9"}, reason="seen at the bank")
+    assert (stands(run), run.status.output) == (("Succeeded", "AlreadyDone"), {"receipt": "R-9"})
+    assert "alice@example.com says that it has done this task: seen at the bank" in run.status.message
+    assert run.status.decision is not None
+    assert (run.status.decision.verdict, run.status.decision.by) == ("Happened", "alice@example.com")
+    assert (run.pods, run.approval_states()) == ({}, ["Settled"])
+    assert stands(another(run, name="third").go()) == ("Succeeded", "AlreadyDone")
+
+
+def test_what_a_person_said_is_kept_in_the_claim_before_the_run_is_recorded() -> None:
+    run = lost().decides("", "Happened", output={"receipt": "R-9"})
+    crashed = Play(another(run, gone=True).run, dict(PAYS), claims=run.claims).go()
+    asked = {"approval": run.status.approval, "shown_digest": run.status.shown_digest}
+    assert (crashed.status.model_copy(update=asked), crashed.approvals) == (run.status, {})
+
+
+def test_a_run_that_is_cancelled_though_a_person_said_that_it_happened_does_not_free_the_task() -> None:
+    run = lost().decides("", "Happened", output={"receipt": "R-9"})
+    crashed = Play(another(run, gone=True, desiredState="Cancelled").run, dict(PAYS), claims=run.claims).go()
+    assert stands(crashed) == ("Cancelled", "CancelledByUser")
+    assert stands(another(crashed, name="third").go()) == ("Cancelled", "AlreadyCancelled")
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_happened_without_an_output_is_done_with_none(nothing: Any) -> None:
+    run = lost().decides("", "Happened", output=nothing)
+    assert (stands(run), run.status.output) == (("Succeeded", "AlreadyDone"), None)
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (["R-9"], "decision.output must be an object"),
+        ({"x": "y" * OUTPUT_LIMIT}, "decision.output has 65544 bytes; at most 65536 are taken"),
+        (Lost("decision.output is nested too deeply"), "decision.output is nested too deeply"),
+    ],
+)
+def test_an_output_that_cannot_be_a_runs_is_asked_for_anew(output: Any, said: str) -> None:
+    run = lost()
+    first = run.status.waiting
+    for times in (1, 2):
+        run.decides("", "Happened", output=output)
+        assert (stands(run), run.status.asked_anew) == (("AwaitingApproval", "TaskInDoubt"), times)
+        assert run.status.message.count(said) == 1
+        assert run.status.waiting not in ("", first)
+        assert said in run.manifests[run.status.waiting_for[0].name]["spec"]["request"]["outcome"]
+    assert stands(run.decides("", "Happened", output={"receipt": 1})) == ("Succeeded", "AlreadyDone")
+
+
+def test_fail_ends_the_run_and_the_task() -> None:
+    run = lost().decides("", "Fail", reason="paid by hand")
+    assert stands(run) == ("Failed", "InDoubt")
+    assert "alice@example.com let the task fail: paid by hand" in run.status.message
+    assert stands(another(run, name="third").go()) == ("Failed", "AlreadyFailed")
+
+
+def test_run_again_begins_only_when_the_pods_of_the_one_before_have_ended() -> None:
+    run = lost()
+    run.pods_of_gone_runs = (a_pod(name="old"), a_pod(name="ended", phase="Failed"))
+    run.decides("", "RunAgain")
+    assert (stands(run), run.pods, claim(run).run) == (("Pending", "TaskHeld"), {}, "refund-4711")
+    assert (run.status.waiting, run.decision.wake_at) == ("Pod/old", later(15))
+    run.pods_of_gone_runs = (a_pod(name="gated", node="", gated=True, phase="Pending"),)
+    assert run.go(15).pods == {}
+    run.pods_of_gone_runs = (a_pod(name="gated", node="", deleting=True, phase="Pending"),)
+    assert run.go(15).states() == {"look": "Prepared"}
+    assert (claim(run).run, claim(run).state) == ("again", "InFlight")
+    assert run.status.decision is not None
+    assert run.status.decision.verdict == "RunAgain"
+
+
+def test_what_was_in_doubt_once_stays_so_for_the_runs_after_it() -> None:
+    run = lost().decides("", "RunAgain").fails("look")
+    assert stands(run) == ("Failed", "StepFailed")
+    assert stands(another(run, name="third").go()) == ("Failed", "AlreadyFailed")
+
+
+def test_a_run_that_crashed_after_it_took_the_task_over_keeps_whose_word_that_was() -> None:
+    run = lost().decides("", "RunAgain")
+    crashed = Play(another(run, gone=True).run, dict(PAYS), claims=run.claims).go()
+    assert (crashed.status.decision, crashed.approvals) == (run.status.decision, {})
+
+
+def test_a_question_put_in_other_words_by_an_earlier_release_counts_as_it_was_shown() -> None:
+    run = lost()
+    [(name, asked)] = run.approvals.items()
+    assert (run.status.approval, run.status.shown_digest) == (name, asked.spec.request)
+    body = asked.model_dump(mode="json", by_alias=True)
+    run.approvals[name] = Approval.model_validate(body | {"spec": body["spec"] | {"request": {"summary": "as it was"}}})
+    shown = {"shown_digest": run.approvals[name].spec.request}
+    run.run = run.run.model_copy(update={"status": run.status.model_copy(update=shown)})
+    assert run.decides("", "RunAgain").states() == {"look": "Prepared"}
+
+
+def test_another_holder_is_another_question() -> None:
+    run = lost()
+    first = run.status.waiting
+    body = run.claims[NAME]
+    run.claims[NAME] = body | {"data": body["data"] | {"runUid": "else"}}
+    assert run.go().status.waiting not in ("", first)
+
+
+def test_no_answer_counts_where_it_could_be_forged() -> None:
+    run = lost()
+    run.answers[PolicyEnforced(NAMESPACE)] = False
+    run.decides("", "RunAgain")
+    assert (stands(run), run.pods) == (("AwaitingApproval", "PolicyNotEnforced"), {})
+    assert (run.decision.wake_at, run.condition("Stalled")[0]) == (later(15), "True")
+    run.answers[PolicyEnforced(NAMESPACE)] = True
+    assert run.go(15).states() == {"look": "Prepared"}
+
+
+def test_an_approval_that_somebody_else_made_does_not_count() -> None:
+    run = lost()
+    [(name, asked)] = run.approvals.items()
+    body = asked.model_dump(mode="json", by_alias=True)
+    body["spec"]["digest"] = f"sha256:{'0' * 64}"
+    run.approvals[name] = Approval.model_validate(body)
+    run.decides("", "RunAgain")
+    assert (stands(run), run.pods) == (("AwaitingApproval", "ForeignApproval"), {})
+    del run.approvals[name]
+    assert stands(run.go()) == ("AwaitingApproval", "TaskInDoubt")
+
+
+def test_a_question_that_cannot_be_stored_is_put_later() -> None:
+    run = another(holder(), gone=True)
+    run.refused["Approval"] = Refusal("exceeded quota", for_now=True)
+    run.go()
+    assert (stands(run), run.status.message) == (("Pending", "CreationRefused"), "exceeded quota")
+    assert run.decision.wake_at == later(10)
+
+
+def test_a_cancelled_run_asks_no_more_and_leaves_the_doubt_in_the_claim() -> None:
+    run = lost().wants(desiredState="Cancelled")
+    assert (run.status.phase, run.approval_states()) == (Phase.CANCELLED, ["Superseded"])
+    assert claim(run).state == "InFlight"
+
+
+# -------------------------------------------------------------------------------------- what the claim is left with
+
+
+def unrecorded(run: Play) -> Play:
+    """The same run after a crash: its claim says how it ended, its status does not."""
+    before = [it for it in run.recorded if it.phase not in FINAL_PHASES][-1]
+    return Play(
+        run.run.model_copy(update={"status": before}),
+        dict(PAYS),
+        pods=dict(run.pods),
+        results=dict(run.results),
+        stored=dict(run.stored),
+        policies=run.policies,
+        claims=dict(run.claims),
+    )
+
+
+@pytest.mark.parametrize("end", [done, failed_having_read, failed_having_paid, cancelled_having_paid])
+def test_the_claim_holds_the_outcome_before_the_run_is_recorded_as_ended(end: Any) -> None:
+    run = end()
+    held = claim(run)
+    assert (held.state, held.reason, held.message) == (run.status.phase.value, run.status.reason, run.status.message)
+    assert (held.result, held.finished_at) == (run.status.output, NOW)
+    unwritten = unrecorded(run)
+    unwritten.claims = holder().claims
+    decision = unwritten._decided({})
+    assert list(map(type, decision.preparations)) == [WriteClaim]
+    assert (decision.status.phase in FINAL_PHASES, decision.actions) == (False, ())
+
+
+@pytest.mark.parametrize("end", [done, failed_having_read, failed_having_paid])
+def test_a_run_that_crashed_before_its_end_was_recorded_comes_to_the_same_end(end: Any) -> None:
+    run = end()
+    crashed = unrecorded(run).go()
+    assert (stands(crashed), crashed.status.output) == (stands(run), run.status.output)
+    assert crashed.claims == run.claims
+
+
+def test_a_run_that_comes_to_another_end_after_all_rewrites_its_claim() -> None:
+    run = done()
+    crashed = unrecorded(run).wants(desiredState="Cancelled")
+    assert stands(crashed) == ("Cancelled", "CancelledByUser")
+    assert (claim(crashed).state, claim(crashed).effects, claim(crashed).output) == ("Cancelled", "Possible", "")
+
+
+def test_a_run_that_was_cancelled_between_its_claim_and_its_beginning_frees_the_task() -> None:
+    first = holder()
+    body = first.run.model_copy(update={"status": RunStatus()})
+    cancelled = Play(body, dict(PAYS), claims=first.claims).wants(desiredState="Cancelled")
+    assert (stands(cancelled), claim(cancelled).effects) == (("Cancelled", "CancelledByUser"), "None")
+
+
+def test_a_run_is_deleted_by_its_time_to_live_only_when_its_claim_holds_the_result() -> None:
+    run = holder(ttlAfterFinished="30m").succeeds("look").succeeds("pay", "R-1")
+    assert (run.decision.wake_at, claim(run).state) == (later(1800), "Succeeded")
+    assert run.go(1800).actions(DeleteRun)
+    unwritten = unrecorded(run)
+    unwritten.claims, unwritten.now = holder().claims, later(86_400)
+    decision = unwritten._decided({})
+    assert list(map(type, decision.preparations)) == [WriteClaim]
+    assert decision.actions == ()
+
+
+# --------------------------------------------------------------------------------- a claim that people have changed
+
+
+def test_while_a_run_is_under_way_nobody_begins_its_task_though_its_claim_was_removed() -> None:
+    first = holder()
+    first.claims.clear()
+    second = another(first).go()
+    assert (stands(second), second.pods, second.claims) == (("Pending", "TaskHeld"), {}, {})
+    first.succeeds("look").succeeds("pay", "R-1")
+    assert (stands(first), claim(first).state) == (("Succeeded", "Completed"), "Succeeded")
+    assert (stands(second.go()), second.status.output) == (("Succeeded", "AlreadyDone"), {"receipt": "R-1"})
+
+
+def test_while_a_run_is_under_way_nobody_begins_its_task_though_its_claim_was_changed() -> None:
+    first, ended = holder(), failed_having_read()
+    first.claims[NAME] = ended.claims[NAME] | {"data": ended.claims[NAME]["data"] | {"runUid": "else"}}
+    assert stands(another(first).go()) == ("Pending", "TaskHeld")
+
+
+def test_a_run_whose_claim_names_another_run_ends_as_usual_and_says_so() -> None:
+    first = holder()
+    body = first.claims[NAME]
+    first.claims[NAME] = theirs = body | {"data": body["data"] | {"run": "other", "runUid": "other"}}
+    first.succeeds("look").succeeds("pay", "R-1")
+    assert (stands(first), first.claims[NAME]) == (("Succeeded", "Completed"), theirs)
+    assert f"later runs of its task will not find its outcome: ConfigMap {NAME} names run other" in first.status.message
+    assert "will not find its outcome" in first.condition_message("Succeeded")
+
+
+def test_a_run_whose_outcome_cannot_be_kept_ends_as_usual_and_says_so() -> None:
+    first = holder()
+    first.claims.clear()
+    first.refused["ConfigMap"] = Refusal("exceeded quota", for_now=True)
+    first.succeeds("look").succeeds("pay", "R-1")
+    assert stands(first) == ("Succeeded", "Completed")
+    assert first.status.message.endswith("later runs of its task will not find its outcome: exceeded quota")
+
+
+@pytest.mark.parametrize(
+    ("labels", "data", "said"),
+    [
+        ({}, {}, f"a ConfigMap {NAME} of somebody else is there"),
+        ({"app.kubernetes.io/managed-by": "agentruns"}, {"state": "?"}, "cannot be read as the claim of a task"),
+        ({"app.kubernetes.io/managed-by": "agentruns"}, {"output": "{"}, "cannot be read as the claim of a task"),
+        ({"app.kubernetes.io/managed-by": "agentruns"}, {"runUid": None}, "cannot be read as the claim of a task"),
+    ],
+)
+def test_what_this_operator_did_not_write_is_believed_by_nobody(
+    labels: dict[str, str], data: dict[str, Any], said: str
+) -> None:
+    ended, under_way = done(), holder()
+    body = ended.claims[NAME]
+    forged = body | {"metadata": body["metadata"] | {"labels": labels}, "data": body["data"] | data}
+    ended.claims[NAME] = under_way.claims[NAME] = forged
+    second = another(ended, gone=True).go()
+    assert (stands(second), second.pods, second.decision.wake_at) == (("Pending", "CreationRefused"), {}, later(10))
+    assert said in second.status.message
+    under_way.succeeds("look").succeeds("pay", "R-1")
+    assert stands(under_way) == ("Succeeded", "Completed")
+    assert said in under_way.status.message
+
+
+# -------------------------------------------------------------------------------------------------- how long it stays
+
+
+def test_a_claim_stays_for_its_retention_and_one_in_flight_for_ever() -> None:
+    month = timedelta(hours=720)
+    for end in (done, failed_having_paid, cancelled_having_paid):
+        held = claim(end())
+        assert not may_be_deleted(held, month, NOW + month - timedelta(seconds=1))
+        assert may_be_deleted(held, month, NOW + month)
+    in_flight = claim(holder())
+    assert in_flight.state is ClaimState.IN_FLIGHT
+    assert not may_be_deleted(in_flight, month, NOW + 100 * month)
+    assert not may_be_deleted(in_flight.model_copy(update={"finished_at": NOW}), month, NOW + month)
