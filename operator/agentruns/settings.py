@@ -29,6 +29,7 @@ class Settings(Strict):
     leader_election: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     pod_retention: Duration = timedelta(hours=1)
+    claim_retention: Duration = timedelta(hours=720)
     limits: Limits = Limits()
     sandbox: SandboxSettings = SandboxSettings()
     metrics_port: int = 8080

@@ -124,7 +124,8 @@ def test_the_operator_reads_the_settings_it_is_given() -> None:
         "tolerations": [{"key": "sandboxes", "operator": "Exists"}],
         "priorityClassName": "low",
     }
-    values: Object = {"watchNamespaces": ["a", "b"], "logLevel": "DEBUG", "podRetention": "90m", "sandbox": sandbox}
+    retention = {"podRetention": "90m", "claimRetention": "24h"}
+    values: Object = {"watchNamespaces": ["a", "b"], "logLevel": "DEBUG", **retention, "sandbox": sandbox}
     values["limits"] = {"activePods": 50, "activePodsPerNamespace": 5}
     values["leaderElection"] = False
     objects = rendered(approvals={"identity": "Claimed"}, **values)
@@ -134,6 +135,7 @@ def test_the_operator_reads_the_settings_it_is_given() -> None:
     assert settings.leader_election is False
     assert settings.pod_retention == timedelta(minutes=90)
     assert settings.limits.model_dump(by_alias=True) == values["limits"]
+    assert settings.claim_retention == timedelta(days=1)
     assert settings.sandbox.model_dump(by_alias=True, mode="json") == sandbox
     default = named(rendered(), "ConfigMap")["data"]["settings.json"]
     assert Settings.model_validate_json(default) == Settings()
@@ -271,6 +273,7 @@ def test_nothing_of_the_prometheus_operator_is_there_unless_asked_for() -> None:
         ({"podRetention": "1 hour"}, "at '/podRetention'"),
         ({"limits": {"activePods": -1}}, "at '/limits/activePods'"),
         ({"limits": {"pods": 1}}, "at '/limits'"),
+        ({"claimRetention": "30d"}, "at '/claimRetention'"),
     ],
 )
 def test_wrong_values_are_refused(values: Object, said: str) -> None:

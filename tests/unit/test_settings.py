@@ -61,6 +61,7 @@ def test_a_file_says_what_is_different(tmp_path: Path) -> None:
         ({"sandbox": {"nodeSelectr": {}}}, "sandbox.nodeSelectr"),
         ({"sandbox": {"env": "HTTPS_PROXY"}}, "sandbox.env"),
         ({"podRetention": "1 hour"}, "podRetention"),
+        ({"claimRetention": "30d"}, "claimRetention"),
         ({"metricsPort": "http"}, "metricsPort"),
         ({"limits": {"activePods": -1}}, "limits.activePods"),
     ],
