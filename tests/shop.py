@@ -153,6 +153,12 @@ def approval(run: Body, **spec: Any) -> Body:
     return {"apiVersion": "agentrun.dev/v1alpha1", "kind": "Approval", "metadata": metadata, "spec": body | spec}
 
 
+def claim(name: str = "agentrun-task-1") -> Body:
+    """What the operator keeps of a task."""
+    metadata = {"name": name, "labels": MANAGED | {"agentrun.dev/task": "1"}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"state": "InFlight"}}
+
+
 def sandbox(run: Body, attempt: int = 1) -> Body:
     """The pod of an attempt, exactly as the operator makes it."""
     refund = Attempt(

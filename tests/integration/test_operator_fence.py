@@ -6,9 +6,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+from agentruns.core.resources import AgentRun, owner
 
 from tests.installed import SYSTEM
-from tests.shop import MANAGED, Shop, agentrun, managed, pod, sandbox
+from tests.shop import MANAGED, Shop, agentrun, claim, managed, pod, sandbox
 from tests.waiting import until
 
 TOKEN = {"serviceAccountToken": {"path": "token"}}
@@ -112,6 +113,32 @@ def test_the_operator_makes_only_what_is_labelled_as_its_own(shop: Shop, plural:
     for labels in ({}, {"app.kubernetes.io/managed-by": "Helm"}):
         answer = operator.create(shop.at(plural), changed(body, "metadata.labels", labels))
         assert "the operator's objects are labelled app.kubernetes.io/managed-by=agentruns" in answer.message
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("metadata.name", "payments-refund-2"),
+        ("metadata.labels", MANAGED),
+        ("metadata.ownerReferences", "the run"),
+    ],
+)
+def test_of_its_config_maps_the_operator_changes_claims_alone(shop: Shop, path: str, value: Any) -> None:
+    operator = shop.accounts["operator"]
+    value = [owner(AgentRun.model_validate(shop.run))] if value == "the run" else value
+    body = changed(claim("agentrun-task-fence"), path, value)
+    place = shop.stored("configmaps", body)
+    refused = operator.replace(place, body | {"data": {"state": "Failed"}})
+    assert "of its ConfigMaps the operator changes only claims of tasks" in refused.message
+    assert shop.accounts["admin"].delete(place, store=True).status == 200
+
+
+def test_the_operator_changes_its_claims(shop: Shop) -> None:
+    operator = shop.accounts["operator"]
+    place = shop.stored("configmaps", claim("agentrun-task-kept"))
+    ended = claim("agentrun-task-kept") | {"data": {"state": "Failed"}}
+    assert operator.replace(place, ended, store=True).status == 200
+    assert "changes only claims of tasks" in operator.replace(place, changed(ended, "metadata.labels", MANAGED)).message
 
 
 def test_the_operators_network_rules_are_for_sandboxes_alone(shop: Shop) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.accounts import Account, Answer, Body
-from tests.shop import MANAGED, SERVICE_ACCOUNTS, Shop, agentrun, approval, managed, pod, sandbox, secret, tool
+from tests.shop import MANAGED, SERVICE_ACCOUNTS, Shop, agentrun, approval, claim, managed, pod, sandbox, secret, tool
 
 APPROVE: Body = {"spec": {"decision": {"verdict": "Approve"}}}
 ACCOUNTS = [*SERVICE_ACCOUNTS, "admin", "alice", "sandbox", "operator"]
@@ -25,6 +25,7 @@ def things(shop: Shop) -> None:
     shop.stored("tools", tool() | {"metadata": {"name": "payments-refund"}}, by="toolowner")
     for plural, body in managed(shop.run).items():
         shop.stored(plural, body)
+    shop.stored("configmaps", claim())
 
 
 def in_sandbox(shop: Shop, *rest: str) -> tuple[str, ...]:
@@ -177,6 +178,19 @@ MATRIX: list[tuple[str, Action, str]] = [
         "operator admin gitops",
     ),
     ("change an output", lambda s, a: a.patch(s.at("configmaps", "payments-refund-1"), {"data": {}}), "admin gitops"),
+    (
+        "say what came of a task",
+        lambda s, a: a.replace(s.at("configmaps", "agentrun-task-1"), claim() | {"data": {"state": "Succeeded"}}),
+        "operator admin gitops",
+    ),
+    ("free a task", lambda s, a: a.delete(s.at("configmaps", "agentrun-task-1")), "admin gitops"),
+    (
+        "take the name of a task's claim",
+        lambda s, a: a.create(
+            s.at("configmaps"), {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "agentrun-task-2"}}
+        ),
+        "admin gitops",
+    ),
     ("unpin a tool", lambda s, a: a.delete(s.at("controllerrevisions", "payments-refund-1")), "admin gitops"),
     (
         "make an object look like the operator's",
