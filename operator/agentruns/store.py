@@ -1,6 +1,5 @@
 """The latest seen objects, trimmed, by run. It never goes back in time and takes the answers of our own writes."""
 
-import json
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -8,28 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from agentruns.core.collecting import Shared, shared
-from agentruns.core.digests import values_in
 from agentruns.core.kubelet import pod_seen
-from agentruns.core.model import Metadata
 from agentruns.core.naming import LABEL_RUN_UID, Key
 from agentruns.core.observed import PodSeen, ToolResult
 from agentruns.core.resources import (
-    FINAL_PHASES,
-    FORMAT_VERSION,
     HOLDING_STATES,
     AgentRun,
     Approval,
-    OversizedRun,
-    OversizedToolSpec,
-    RunStatus,
     Tool,
     ToolSpec,
 )
-
-MAX_SPEC: Final = 524_288
-"""Bytes of a spec; a larger one is refused as a whole."""
-MAX_VALUES: Final = 50_000
-"""Values in a spec: `{}` has two bytes, and takes sixty-four in memory."""
+from agentruns.trimming import trimmed_run, trimmed_tool
 
 _GRAVES: Final = 20_000
 
@@ -118,7 +106,7 @@ class Store:
     def _put(self, new: _Known, body: Body) -> None:
         match new.kind:
             case "AgentRun":
-                run = _run(body, self.runs.get(new.key))
+                run = trimmed_run(body, self.runs.get(new.key))
                 self._leave_task(new.key)
                 self.runs[new.key] = run
                 self._keys[new.uid] = new.key
@@ -132,7 +120,7 @@ class Store:
             case "Approval":
                 self._approvals.setdefault(new.run_uid, {})[new.uid] = Approval.model_validate(body)
             case "Tool":
-                self.tools[new.key] = _tool(body)
+                self.tools[new.key] = trimmed_tool(body)
             case _:
                 self._shared.setdefault((new.kind, new.key[0]), {})[new.uid] = shared({**body, "kind": new.kind})
         self._tell(new)
@@ -279,60 +267,3 @@ def _remove(table: dict[Any, dict[str, T]], outer: Any, inner: str) -> None:
     row.pop(inner, None)
     if not row:
         table.pop(outer, None)
-
-
-def _run(body: Body, before: AgentRun | None) -> AgentRun:
-    """A run as it is kept: of a huge one only its size, of one that is over nothing that no decision needs."""
-    metadata = Metadata.model_validate(body["metadata"])
-    if ((body.get("status") or {}).get("formatVersion") or 0) > FORMAT_VERSION:
-        return _newer(body)
-    if (
-        before
-        and before.status.format_version <= FORMAT_VERSION
-        and (before.metadata.uid, before.metadata.generation) == (metadata.uid, metadata.generation)
-    ):
-        status = RunStatus.model_validate(body.get("status") or {})  # the spec is the one that is known
-        run = before.model_copy(update={"metadata": metadata, "status": status})
-    elif size := _too_large(body.get("spec")):
-        spec = {"steps": [], "desiredState": body["spec"].get("desiredState", "Running")}
-        run = OversizedRun.model_validate({**body, "spec": spec, "size": size})
-    else:
-        run = AgentRun.model_validate(body)
-    if run.is_final:
-        left = run.spec.model_copy(update={"steps": (), "input": {}, "output": {}})
-        return run.model_copy(update={"spec": left, "status": _rest(run)})
-    return run
-
-
-def _newer(body: Body) -> AgentRun:
-    """A run whose status a later release has written: nothing is read but that, whether it is over, and conditions."""
-    status = {key: body["status"][key] for key in ("formatVersion", "conditions") if key in body["status"]}
-    if body["status"].get("phase") in FINAL_PHASES:
-        status["phase"] = body["status"]["phase"]
-    return AgentRun.model_validate({**body, "spec": {"steps": []}, "status": status})
-
-
-def _rest(run: AgentRun) -> RunStatus:
-    """What decisions read of a status to which nothing will be written any more; else all of it."""
-    if run.status.observed_generation != run.metadata.generation:
-        return run.status
-    steps = tuple(it.model_copy(update={"output": None, "message": "", "output_ref": None}) for it in run.status.steps)
-    return run.status.model_copy(update={"steps": steps, "output": None})
-
-
-def _tool(body: Body) -> Tool:
-    """A Tool as it is kept: of a huge one only its size."""
-    size = _too_large(body.get("spec"))
-    if not size:
-        return Tool.model_validate(body)
-    small = Tool.model_validate({**body, "spec": {"description": "", "image": ""}})
-    return small.model_copy(update={"spec": OversizedToolSpec(description="", image="", size=size)})
-
-
-def _too_large(spec: Any) -> str:
-    """How large a spec is that takes more memory than others can spare; empty if it does not."""
-    text = json.dumps(spec or {})
-    values = values_in(text)
-    if len(text) <= MAX_SPEC and values <= MAX_VALUES:
-        return ""
-    return f"{len(text)} bytes with {values} values, where at most {MAX_SPEC} with {MAX_VALUES} are taken"

@@ -8,7 +8,8 @@ import pytest
 from agentruns.core.checks import check_tool
 from agentruns.core.problems import Problem
 from agentruns.core.resources import OversizedRun, OversizedToolSpec
-from agentruns.store import MAX_SPEC, MAX_VALUES, Store
+from agentruns.store import Store
+from agentruns.trimming import MAX_SPEC, MAX_VALUES
 
 from tests.unit.builders import IMAGE, NAMESPACE, NOW, RUN_UID, a_result
 
