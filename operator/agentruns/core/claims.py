@@ -123,7 +123,7 @@ def _asked(run: AgentRun, claim: Claim, seen: Observed) -> Free | Turned:
     anew = "".join(run.status.message.partition(_ASKED_ANEW)[1:])
     question = task_demand(run, claim.digest, claim.run_uid, task_request(run, claim.run, cause + anew))
     if refusal := seen.refusals.get(question.name):
-        return Turned(Phase.PENDING, "CreationRefused", refusal.message, wake_at=seen.now + RETRY_REFUSED)
+        return Turned(Phase.PENDING, refusal.reason, refusal.message, wake_at=seen.now + RETRY_REFUSED)
     shown = shown_by(question, run, seen, run.status)
     answer = answer_to(question, shown, seen)
     if isinstance(answer, NoAnswer):

@@ -149,7 +149,7 @@ def _claiming(run: AgentRun, write: WriteClaim, seen: Observed) -> Decision:
     """A run that may begin once it holds the claim of its task: nothing else of it is made before."""
     if refusal := seen.refusals.get(write.name):
         said = f"the API server refused to store the claim of its task: {refusal.message}"
-        status = _in(run, run.status, Phase.PENDING, "CreationRefused", said, seen)
+        status = _in(run, run.status, Phase.PENDING, refusal.reason, said, seen)
         return Decision(status, wake_at=seen.now + RETRY_REFUSED)
     return Decision(run.status, (write,))
 
