@@ -12,7 +12,7 @@ from agentruns import chores, handlers, logs, metrics
 from agentruns.announce import Announcer
 from agentruns.answers import Answers
 from agentruns.cluster import Cluster
-from agentruns.collecting import keep_collecting
+from agentruns.collecting import keep_collecting, keep_forgetting
 from agentruns.core.naming import Key
 from agentruns.health import Health
 from agentruns.leadership import Leadership
@@ -136,6 +136,7 @@ async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
 
 async def _work(app: App, queues: dict[str, Queue], leadership: Leadership | None) -> None:
     """Stands by until this process leads, with everything known already; then works until it is cancelled."""
+    namespaces = app.settings.watch_namespaces
     if leadership:
         await leadership.acquired()
     describe(app.store, queues)
@@ -147,7 +148,8 @@ async def _work(app: App, queues: dict[str, Queue], leadership: Leadership | Non
             group.create_task(queue.run())
         group.create_task(app.announcer.run())
         group.create_task(keep_collecting(app.cluster, app.store))
-        group.create_task(app.answers.proof.keep_trying(app.settings.watch_namespaces or (own_namespace(),)))
+        group.create_task(keep_forgetting(app.cluster, namespaces, app.settings.claim_retention))
+        group.create_task(app.answers.proof.keep_trying(namespaces or (own_namespace(),)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from kubernetes.aio import client, config
 
 from agentruns.core.digests import values_in
 from agentruns.core.model import Metadata, Status
-from agentruns.core.naming import API_VERSION, LABEL_MANAGED_BY, LABEL_RUN_UID, MANAGER
+from agentruns.core.naming import API_VERSION, LABEL_MANAGED_BY, LABEL_RUN_UID, LABEL_TASK, MANAGER
 from agentruns.core.patches import Patch
 
 Body = dict[str, Any]
@@ -86,6 +86,7 @@ PODS: Final = Resource("v1", "Pod", "pods", LABEL_RUN_UID)
 POLICIES: Final = Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", _OURS)
 REVISIONS: Final = Resource("apps/v1", "ControllerRevision", "controllerrevisions", _OURS)
 CONFIG_MAPS: Final = Resource("v1", "ConfigMap", "configmaps")
+CLAIMS: Final = Resource("v1", "ConfigMap", "configmaps", f"{_OURS},{LABEL_TASK}")
 EVENTS: Final = Resource("v1", "Event", "events")
 LEASES: Final = Resource("coordination.k8s.io/v1", "Lease", "leases")
 WATCHED: Final = (TOOLS, POLICIES, REVISIONS, PODS, APPROVALS, RUNS)

@@ -1,20 +1,23 @@
-"""Deletes what runs shared and nobody uses any more, from time to time."""
+"""Deletes what runs shared and nobody uses any more, and forgets tasks done long ago, from time to time."""
 
 import asyncio
 import logging
 import random
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from agentruns.clock import utc_now
-from agentruns.cluster import RUNS, ApiError, Cluster, resource_named
+from agentruns.cluster import CLAIMS, RUNS, ApiError, Body, Cluster, resource_named
 from agentruns.core.collecting import Delete, Mark, Shared, Unmark, collected, mark_of, names_for, used_by
 from agentruns.core.naming import Key
 from agentruns.core.patches import marked, unmarked
+from agentruns.core.tasks import Claim, may_be_deleted, read_claim
 from agentruns.store import Store
 
 EVERY: Final = 600.0
 """Seconds between two sweeps, at most."""
+FORGET_EVERY: Final = 3600.0
+"""Seconds between two looks for claims that may be forgotten, at most."""
 _CHANGED: Final = (404, 409, 422)
 """Answers that say that something is not any more what was looked at."""
 
@@ -83,3 +86,34 @@ def _used_as_known(store: Store) -> set[Key]:
         for pin in run.status.tools
         for name in names_for(pin.revision)
     }
+
+
+async def keep_forgetting(cluster: Cluster, namespaces: tuple[str, ...], retention: timedelta) -> None:
+    """Forgets tasks done long ago from time to time, until it is cancelled."""
+    while True:
+        await asyncio.sleep(FORGET_EVERY * random.uniform(0.5, 1))
+        await forget_tasks(cluster, namespaces, retention, utc_now())
+
+
+async def forget_tasks(cluster: Cluster, namespaces: tuple[str, ...], retention: timedelta, now: datetime) -> None:
+    """Deletes the claims of tasks that were finished longer ago than they are retained."""
+    for namespace in namespaces or (None,):
+        try:
+            async for page, _ in cluster.pages(CLAIMS, namespace):
+                for body in page:
+                    await _forget(cluster, body, retention, now)
+        except ApiError as error:
+            log.warning("could not forget tasks: %s", error, extra={"namespace": namespace or ""})
+
+
+async def _forget(cluster: Cluster, body: Body, retention: timedelta, now: datetime) -> None:
+    """Deletes a claim if it may go, as it was looked at: one that a run has taken over meanwhile stays."""
+    claim, metadata = read_claim(body), body["metadata"]
+    if not isinstance(claim, Claim) or not may_be_deleted(claim, retention, now):
+        return
+    conditions = {key: metadata[key] for key in ("uid", "resourceVersion")}
+    try:
+        await cluster.delete(CLAIMS, metadata["namespace"], metadata["name"], conditions)
+    except ApiError as error:
+        if error.status not in _CHANGED:
+            raise

@@ -1,4 +1,4 @@
-"""One sweep of a namespace, as if it were later: python3 -m tests.integration.one_sweep NAMESPACE HOURS."""
+"""One sweep, old tasks included, as if it were later: python3 -m tests.integration.one_sweep NAMESPACE HOURS."""
 
 import asyncio
 import sys
@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from agentruns.clock import utc_now
 from agentruns.cluster import Cluster
-from agentruns.collecting import sweep
+from agentruns.collecting import forget_tasks, sweep
 from agentruns.listing import list_everything
+from agentruns.settings import Settings
 from agentruns.store import Store
 
 
@@ -17,7 +18,9 @@ async def main(namespace: str, hours: int) -> None:
     try:
         store = Store(lambda _: None, lambda _: None)
         await list_everything(cluster, store, (namespace,))
-        await sweep(cluster, store, utc_now() + timedelta(hours=hours))
+        now = utc_now() + timedelta(hours=hours)
+        await sweep(cluster, store, now)
+        await forget_tasks(cluster, (namespace,), Settings().claim_retention, now)
     finally:
         await cluster.close()
 

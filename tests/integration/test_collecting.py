@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from agentruns.core.naming import claim_name
 
 from tests.accounts import Body
 from tests.commands import kubectl
@@ -105,6 +106,19 @@ def test_what_was_collected_is_made_again_on_demand(space: Space, swept: Sweep) 
         swept(27)
         until(lambda: set(shared(space)) == {"agentrun-sandboxes"}, "all is collected", 10)
         noticed(space, f"after-{name}")
+
+
+def test_a_task_is_forgotten_when_its_retention_is_over_and_one_in_flight_never(space: Space, swept: Sweep) -> None:
+    space.tool("echo", ECHO)
+    space.start("done", step("first", "echo"), idempotencyKey="done")
+    assert space.ended("done")["phase"] == "Succeeded"
+    space.start("asks", step("first", "echo", approval="Always"), idempotencyKey="asks")
+    space.question("asks")
+    done, asks = (claim_name(space.name, key) for key in ("done", "asks"))
+    swept(719)
+    assert space.find("configmaps", done)
+    swept(721)
+    assert (space.find("configmaps", done), bool(space.find("configmaps", asks))) == (None, True)
 
 
 def test_a_sandbox_whose_run_was_deleted_without_it_is_stopped_and_goes(space: Space) -> None:

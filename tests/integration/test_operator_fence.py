@@ -130,6 +130,7 @@ def test_of_its_config_maps_the_operator_changes_claims_alone(shop: Shop, path: 
     place = shop.stored("configmaps", body)
     refused = operator.replace(place, body | {"data": {"state": "Failed"}})
     assert "of its ConfigMaps the operator changes only claims of tasks" in refused.message
+    assert "the operator deletes only claims of tasks that are not in flight" in operator.delete(place).message
     assert shop.accounts["admin"].delete(place, store=True).status == 200
 
 
@@ -137,7 +138,9 @@ def test_the_operator_changes_its_claims(shop: Shop) -> None:
     operator = shop.accounts["operator"]
     place = shop.stored("configmaps", claim("agentrun-task-kept"))
     ended = claim("agentrun-task-kept") | {"data": {"state": "Failed"}}
+    assert "the operator deletes only claims of tasks that are not in flight" in operator.delete(place).message
     assert operator.replace(place, ended, store=True).status == 200
+    assert operator.delete(place).status == 200
     assert "changes only claims of tasks" in operator.replace(place, changed(ended, "metadata.labels", MANAGED)).message
 
 
