@@ -106,16 +106,21 @@ class Answers:
                 return await self._remembered(namespace, question)
             case GivenOutput():
                 return await self._given_output(namespace, question)
-            case ClaimOf():
-                return await self._claim(namespace, question.name)
-            case RunIsOver():
-                return await self._is_over((namespace, question.name), question.uid)
-            case PodsOf():
-                return await self._pods(namespace, question.run_uid)
+            case ClaimOf() | RunIsOver() | PodsOf():
+                return await self._of_task(namespace, question)
             case PolicyEnforced():
                 return await self.proof.is_enforced(question.namespace)
             case unreachable:
                 assert_never(unreachable)
+
+    async def _of_task(self, namespace: str, question: OfTasks) -> Any:
+        match question:
+            case ClaimOf(name):
+                return await self._claim(namespace, name)
+            case RunIsOver(name, uid):
+                return await self._is_over((namespace, name), uid)
+            case PodsOf(run_uid):
+                return await self._pods(namespace, run_uid)
 
     async def _claim(self, namespace: str, name: str) -> Claim | Lost | None:
         try:

@@ -135,14 +135,7 @@ class Store:
         """The object is gone; nothing comes back under its UID for a while."""
         match known.kind:
             case "AgentRun":
-                self._keys.pop(known.uid, None)
-                if (run := self.runs.get(known.key)) and run.metadata.uid == known.uid:
-                    self.forget_results(step.pod_uid for step in run.status.steps)
-                    self._leave_task(known.key)
-                    del self.runs[known.key]
-                    self._tell_task(run)
-                if known.uid in self._pods:
-                    self._concerns(known.key[0], known.uid)  # from now on they are looked at by themselves
+                self._drop_run(known)
             case "Pod":
                 _remove(self._pods, known.run_uid, known.uid)
                 self._count(known, active=False)
@@ -158,6 +151,16 @@ class Store:
         if len(self._gone) > _GRAVES:
             self._gone.popitem(last=False)
         self._tell(known)
+
+    def _drop_run(self, known: _Known) -> None:
+        self._keys.pop(known.uid, None)
+        if (run := self.runs.get(known.key)) and run.metadata.uid == known.uid:
+            self.forget_results(step.pod_uid for step in run.status.steps)
+            self._leave_task(known.key)
+            del self.runs[known.key]
+            self._tell_task(run)
+        if known.uid in self._pods:
+            self._concerns(known.key[0], known.uid)  # from now on they are looked at by themselves
 
     def _tell(self, known: _Known) -> None:
         """Lets those look again whom a change of this object concerns."""

@@ -17,7 +17,7 @@ from agentruns.core.inputs import Reader
 from agentruns.core.limits import Ending, ending, time_left
 from agentruns.core.model import earliest, in_seconds
 from agentruns.core.observed import Lost, Observed, PinnedSpec, Refusal, all_answered
-from agentruns.core.pinning import MissingToolError, pinned_tools
+from agentruns.core.pinning import MissingToolError, Pin, pinned_tools
 from agentruns.core.problems import Problem, within
 from agentruns.core.resources import (
     FINAL_PHASES,
@@ -28,6 +28,7 @@ from agentruns.core.resources import (
     AgentRun,
     OversizedRun,
     Phase,
+    RecordedDecision,
     RunStatus,
     StepState,
     WaitingFor,
@@ -113,11 +114,16 @@ def _begin(run: AgentRun, seen: Observed) -> Decision:
         return _invalid(run, str(problem), seen)
     if isinstance(turn, Free):
         return _claiming(run, claimed(run, turn, seen.tools.values()), seen)
+    return _started(run, pins, turn.decision if turn else None, seen)
+
+
+def _started(run: AgentRun, pins: list[Pin], decided: RecordedDecision | None, seen: Observed) -> Decision:
+    """A run that begins now, by a person's decision on its task if there was one: its tools are pinned first."""
     unsaved = [Create(pin.manifest) for pin in pins if pin.tool.revision not in seen.stored]
     for create in unsaved:
         if refusal := seen.refusals.get(create.name):
             return _unpinned(run, refusal, seen)
-    update = {"started_at": seen.now, "tools": tuple(pin.tool for pin in pins), "decision": turn and turn.decision}
+    update = {"started_at": seen.now, "tools": tuple(pin.tool for pin in pins), "decision": decided}
     started = run.status.model_copy(update=update)
     decision = _go_on(run, started, seen.tools, seen)
     return replace(decision, preparations=(*unsaved, *decision.preparations))
