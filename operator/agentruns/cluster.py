@@ -22,6 +22,7 @@ TIMEOUT: Final = 20.0
 """Seconds for one request; following a log takes as long as it takes."""
 LOG_TIMEOUT: Final = 60.0
 """Seconds for reading the log of a pod that has ended."""
+MAX_RETRY_AFTER: Final = 60.0
 CONNECTIONS: Final = 16
 """Connections for requests, each of which is answered in milliseconds."""
 PAGE: Final = 64
@@ -47,6 +48,8 @@ class ApiError(Exception):
     status: int
     reason: str
     message: str
+    retry_after: float = 0.0
+    """Seconds for which the API server asks not to be asked again."""
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason}: {self.message}"
@@ -55,6 +58,11 @@ class ApiError(Exception):
     def is_not_about_the_object(self) -> bool:
         """Whether a refusal is about our rights, or about a namespace that is just being made or ended."""
         return self.status == 403 and any(it in self.message for it in _NOT_ABOUT_THE_OBJECT)
+
+    @property
+    def is_trouble_of_the_server(self) -> bool:
+        """Whether it is about no object at all, and passes by itself."""
+        return self.status in (0, 429, 503, 504) or "etcdserver" in self.message
 
     @property
     def is_of_a_namespace_that_ends(self) -> bool:
@@ -252,4 +260,10 @@ async def _error(response: Any) -> ApiError:
     except ValueError:
         status = {}
     reason, message = status.get("reason") or response.reason, status.get("message") or text[:300]
-    return ApiError(response.status, str(reason), str(message))
+    return ApiError(response.status, str(reason), str(message), retry_after(response))
+
+
+def retry_after(response: Any) -> float:
+    """Seconds for which an answer asks not to be asked again: of 429 and 503, and at most MAX_RETRY_AFTER."""
+    said = response.headers.get("Retry-After", "")
+    return min(float(said), MAX_RETRY_AFTER) if response.status in (429, 503) and said.isdecimal() else 0.0

@@ -13,7 +13,7 @@ from typing import Final
 from agentruns.core.naming import Key
 
 FIRST_BACKOFF: Final = 0.1
-MAX_BACKOFF: Final = 60.0
+MAX_BACKOFF: Final = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +40,13 @@ class Queue:
         self._timer: asyncio.TimerHandle | None = None
         self._failures: dict[Key, int] = {}
         self._runs = False
+        self._not_before: dict[Key, float] = {}
         self._progress = time.monotonic()
 
     def add(self, key: Key) -> None:
-        """The key is worked on as soon as a worker is free."""
+        """The key is worked on as soon as a worker is free, but never before the API server wants to be asked again."""
+        if self._not_before.get(key, 0) > asyncio.get_running_loop().time():
+            return  # it is worked on then
         if key in self._busy:
             self._again.add(key)
         elif key not in self._waiting:
@@ -110,11 +113,15 @@ class Queue:
         except Exception as error:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             delay = min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 16), MAX_BACKOFF) * random.uniform(0.5, 1)
+            if wanted := getattr(error, "retry_after", 0.0):
+                delay = max(delay, wanted * random.uniform(1, 1.1))
+                self._not_before[key] = asyncio.get_running_loop().time() + wanted
             self._failed(key, failures, error)
             log.warning("pass failed, again in %.1f s: %s", delay, error, extra=_fields(key), exc_info=failures == 3)
             self.add_after(key, delay)
             return
         self._failures.pop(key, None)
+        self._not_before.pop(key, None)
         if again is not None:
             self.add_after(key, again)
 

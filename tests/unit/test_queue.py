@@ -194,6 +194,34 @@ def test_what_fails_is_tried_again_later_and_later_and_holds_up_nobody(caplog: p
     assert [bool(record.exc_info) for record in caplog.records] == [False, False, True]
 
 
+class BusyError(Exception):
+    """What an API server answers that asks not to be asked again for a while."""
+
+    retry_after = 0.3
+
+
+def test_a_key_is_not_tried_again_before_the_api_server_wants_it_whatever_comes_meanwhile() -> None:
+    times: list[float] = []
+
+    async def work(_: Key) -> None:
+        times.append(asyncio.get_running_loop().time())
+        if len(times) == 1:
+            raise BusyError
+
+    async def scene(queue: Queue) -> None:
+        queue.add(A)
+        await until(lambda: times)
+        await asyncio.sleep(0.01)
+        queue.add(A)
+        await until(lambda: len(times) == 2)
+        queue.add(A)
+        await until(lambda: len(times) == 3)
+
+    worked(work, scene)
+    assert times[1] - times[0] >= 0.3
+    assert times[2] - times[1] < 0.2
+
+
 def test_success_forgives_earlier_failures() -> None:
     outcomes = [RuntimeError("no"), None, RuntimeError("no"), None]
     times: list[float] = []
