@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from datetime import timedelta
 from typing import Final
 
 from agentruns.clock import utc_now
@@ -14,6 +15,8 @@ from agentruns.store import Store
 PIECE: Final = 65_536
 MAX_FOLLOWED: Final = 256
 """Log streams that are held open at once; further pods are read when they have ended."""
+READABLE: Final = timedelta(minutes=1)
+"""For which a log that its kubelet does not give is asked for again, from the end of the container on."""
 LARGE: Final = 65_536
 MAX_LARGE: Final = 8
 """Results of more than LARGE bytes that are read at once, since they are kept in memory until they are complete."""
@@ -61,7 +64,10 @@ class Followers:
 
 
 async def final_result(cluster: Cluster, namespace: str, pod: PodSeen) -> ToolResult | NoResult:
-    """What a finished pod said: its whole log first, its termination message where that holds no result."""
+    """What a finished pod said: its whole log first, its termination message where that holds no result.
+
+    ApiError as long as the log may be read later: what cannot be read now is not lost.
+    """
     reader, complete = ResultReader(pod.uid), True
     try:
         async with cluster.pod_log(namespace, pod.name, SANDBOX_CONTAINER, follow=False) as stream:
@@ -71,7 +77,14 @@ async def final_result(cluster: Cluster, namespace: str, pod: PodSeen) -> ToolRe
             if result := reader.feed(b"\n", utc_now()):
                 return result
     except ApiError as error:
+        if error.is_trouble_of_the_server or (error.status >= 500 and _has_just_ended(pod)):
+            raise
         log.info("the log of pod %s cannot be read: %s", pod.uid, error)
         complete = False
     message = pod.end.message if pod.end else ""
     return from_termination(message, pod.uid, complete=complete, now=utc_now())
+
+
+def _has_just_ended(pod: PodSeen) -> bool:
+    ended = pod.end.finished_at if pod.end else None
+    return ended is not None and utc_now() - ended < READABLE
