@@ -163,7 +163,10 @@ class Pass:
             if error.status not in (404, 409):
                 raise
             metrics.CONFLICTS.inc()
-            await is_there(self._app.cluster, store, RUNS, self._key, run.metadata.uid)
+            there = await is_there(self._app.cluster, store, RUNS, self._key, run.metadata.uid)
+            now = store.runs.get(self._key)
+            if there and now and now.metadata.resource_version == run.metadata.resource_version:
+                raise  # it has not changed, so there is nothing else to be decided by looking again at once
             return False
         store.take("AgentRun", written)
         self._app.announcer.tell(run, run.status, status)
