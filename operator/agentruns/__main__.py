@@ -16,7 +16,7 @@ from agentruns.collecting import keep_collecting, keep_forgetting
 from agentruns.core.naming import Key
 from agentruns.health import Health
 from agentruns.leadership import Leadership
-from agentruns.listing import first_listing, keep_listing
+from agentruns.listing import keep_listing, list_persistently
 from agentruns.queue import Queue
 from agentruns.reconciler import App, reconcile
 from agentruns.results import Followers
@@ -25,6 +25,7 @@ from agentruns.settings import Settings, own_identity, own_namespace
 from agentruns.standing import describe
 from agentruns.store import Store
 from agentruns.tool_readiness import reconcile_tool
+from agentruns.watches import Watches
 
 RECURSION_LIMIT: Final = 50_000
 """The API server accepts JSON nested 10,000 deep; reading it must not end a watch. Anything deep is refused later."""
@@ -79,13 +80,14 @@ async def operate(settings: Settings) -> None:
     followers = Followers(cluster, store)
     room = Room(settings.limits, store, queue.add)
     app = App(cluster, store, Answers(cluster, store, queue.add), room, followers, announcer, settings)
-    health = Health(queue)
+    watches = Watches()
+    health = Health(queue, watches)
     metrics.serve(settings.metrics_port)
     await health.serve(settings.health_port)
-    await first_listing(cluster, store, settings.watch_namespaces)
+    await list_persistently(cluster, store, settings.watch_namespaces)
     health.listed = True
     log.info("listed %d runs", len(store.runs))
-    await _run(app, {"AgentRun": queue, "Tool": tool_queue}, settings)
+    await _run(app, {"AgentRun": queue, "Tool": tool_queue}, watches)
 
 
 def _failed(app: App, key: Key, times: int, error: Exception) -> None:
@@ -101,14 +103,14 @@ def _tool_failed(key: Key, times: int, error: Exception) -> None:
     metrics.PASS_ERRORS.labels("Tool").inc()
 
 
-async def _run(app: App, queues: dict[str, Queue], settings: Settings) -> None:
+async def _run(app: App, queues: dict[str, Queue], watches: Watches) -> None:
     """Watches and works until a part of it ends, then ends the others and lets a standby take over."""
     stop = asyncio.Event()
-    namespaces = settings.watch_namespaces
+    settings, namespaces = app.settings, app.settings.watch_namespaces
     leadership = Leadership(app.cluster, own_namespace(), own_identity()) if settings.leader_election else None
     parts: list[asyncio.Task[Any]] = [
-        asyncio.create_task(handlers.watch(app.store, namespaces, stop), name="watching"),
-        asyncio.create_task(keep_listing(app.cluster, app.store, namespaces), name="listing"),
+        asyncio.create_task(handlers.watch(app.store, namespaces, watches, stop), name="watching"),
+        asyncio.create_task(keep_listing(app.cluster, app.store, namespaces, watches.gap), name="listing"),
         asyncio.create_task(_work(app, queues, leadership), name="working"),
         asyncio.create_task(stop.wait(), name="stopping"),
     ]

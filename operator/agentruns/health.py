@@ -6,15 +6,16 @@ from typing import Final
 from aiohttp import web
 
 from agentruns.queue import Queue
+from agentruns.watches import Watches
 
 STUCK_SECONDS: Final = 120.0
 
 
 class Health:
-    """What the probes ask: is everything listed, and do passes end while runs wait for one?"""
+    """What the probes ask: is everything listed and seen, and do passes end while runs wait for one?"""
 
-    def __init__(self, queue: Queue) -> None:
-        self._queue = queue
+    def __init__(self, queue: Queue, watches: Watches) -> None:
+        self._queue, self._watches = queue, watches
         self.listed = False
 
     async def serve(self, port: int) -> web.AppRunner:
@@ -29,7 +30,9 @@ class Health:
     async def _live(self, _: web.Request) -> web.Response:
         waiting_since = self._queue.waiting_since
         stuck = waiting_since is not None and time.monotonic() - waiting_since > STUCK_SECONDS
+        stuck = stuck and not self._watches.trouble  # starting anew does not help an API server
         return web.Response(status=500 if stuck else 200, text="no pass ends\n" if stuck else "ok\n")
 
     async def _ready(self, _: web.Request) -> web.Response:
-        return web.Response(status=200 if self.listed else 503, text="ok\n" if self.listed else "not listed yet\n")
+        wrong = self._watches.trouble if self.listed else "not listed yet"
+        return web.Response(status=503 if wrong else 200, text=f"{wrong or 'ok'}\n")

@@ -5,6 +5,7 @@ Watching alone never says that something vanished while nobody watched. Nothing 
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Final
 
 from agentruns.cluster import WATCHED, ApiError, Cluster, Resource
@@ -12,6 +13,8 @@ from agentruns.store import Store
 
 EVERY_SECONDS: Final = 300.0
 RETRY_SECONDS: Final = 5.0
+GATHER_SECONDS: Final = 1.0
+"""Between word of a gap and the listing: one kind seldom has a gap alone."""
 
 log = logging.getLogger(__name__)
 
@@ -35,21 +38,22 @@ async def _list(cluster: Cluster, store: Store, resource: Resource, namespace: s
     store.take_list(resource.kind, namespace, uids, version)
 
 
-async def first_listing(cluster: Cluster, store: Store, namespaces: tuple[str, ...]) -> None:
+async def list_persistently(cluster: Cluster, store: Store, namespaces: tuple[str, ...]) -> None:
     """Lists everything, however long the API server takes to be there."""
     while True:
         try:
             return await list_everything(cluster, store, namespaces)
         except ApiError as error:
-            log.warning("could not list, again in %.0f s: %s", RETRY_SECONDS, error)
-            await asyncio.sleep(RETRY_SECONDS)
+            seconds = max(RETRY_SECONDS, error.retry_after)
+            log.warning("could not list, again in %.0f s: %s", seconds, error)
+            await asyncio.sleep(seconds)
 
 
-async def keep_listing(cluster: Cluster, store: Store, namespaces: tuple[str, ...]) -> None:
-    """Lists everything from time to time, until it is cancelled."""
+async def keep_listing(cluster: Cluster, store: Store, namespaces: tuple[str, ...], gap: asyncio.Event) -> None:
+    """Lists everything from time to time, and soon after a gap in what was watched, until it is cancelled."""
     while True:
-        await asyncio.sleep(EVERY_SECONDS)
-        try:
-            await list_everything(cluster, store, namespaces)
-        except ApiError as error:
-            log.warning("could not list: %s", error)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(gap.wait(), EVERY_SECONDS)
+            await asyncio.sleep(GATHER_SECONDS)
+        gap.clear()
+        await list_persistently(cluster, store, namespaces)

@@ -7,6 +7,7 @@ import pytest
 from agentruns import health
 from agentruns.health import Health
 from agentruns.queue import Queue
+from agentruns.watches import Watches
 
 
 async def answers(of: Health) -> tuple[int, int]:
@@ -27,9 +28,21 @@ async def answers(of: Health) -> tuple[int, int]:
 async def _work(_: tuple[str, str]) -> None: ...
 
 
+class Seeing(Watches):
+    """Watches that see everything."""
+
+    trouble = ""
+
+
+class Blind(Watches):
+    """Watches that see nothing."""
+
+    trouble = "no watch of /pods for 60 s"
+
+
 def test_it_is_ready_when_everything_is_listed() -> None:
     async def scene() -> None:
-        probed = Health(Queue(_work, lambda *_: None))
+        probed = Health(Queue(_work, lambda *_: None), Seeing())
         assert await answers(probed) == (200, 503)
         probed.listed = True
         assert await answers(probed) == (200, 200)
@@ -42,13 +55,27 @@ def test_it_is_alive_unless_runs_wait_and_no_pass_ends(monkeypatch: pytest.Monke
         queue = Queue(_work, lambda *_: None, workers=0)
         queue.add(("shop", "run"))
         monkeypatch.setattr(health, "STUCK_SECONDS", -1.0)
-        assert await answers(Health(queue)) == (200, 503), "one that stands by need not work"
+        assert await answers(Health(queue, Seeing())) == (200, 503), "one that stands by need not work"
         await queue.run()
-        assert await answers(Health(queue)) == (500, 503)
+        assert await answers(Health(queue, Seeing())) == (500, 503)
         monkeypatch.setattr(health, "STUCK_SECONDS", 120.0)
-        assert await answers(Health(queue)) == (200, 503)
+        assert await answers(Health(queue, Seeing())) == (200, 503)
         monkeypatch.setattr(health, "STUCK_SECONDS", -1.0)
-        assert await answers(Health(queue)) == (500, 503)
-        assert await answers(Health(Queue(_work, lambda *_: None))) == (200, 503)
+        assert await answers(Health(Queue(_work, lambda *_: None), Seeing())) == (200, 503)
+
+    asyncio.run(scene())
+
+
+def test_an_api_server_in_trouble_is_told_by_readiness_and_not_by_liveness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another start would not help it, and the first of them would find nothing listed."""
+    monkeypatch.setattr(health, "STUCK_SECONDS", -1.0)
+
+    async def scene() -> None:
+        queue = Queue(_work, lambda *_: None, workers=0)
+        queue.add(("shop", "run"))
+        await queue.run()
+        blind = Health(queue, Blind())
+        blind.listed = True
+        assert await answers(blind) == (200, 503)
 
     asyncio.run(scene())

@@ -1,0 +1,172 @@
+"""What kopf asks of the API server, on its way there and back: paced, and told as signs of life.
+
+kopf asks again at once when a watch ends, and ends itself over answers that pass: both are put right here.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import ClientError, ClientHandlerType, ClientPayloadError, ClientRequest, ClientResponse
+
+from agentruns.cluster import retry_after
+
+WATCH_SECONDS: Final = 30
+"""For which a watch is open; a bookmark comes shortly before its end, so that one in order is never silent for long."""
+SILENT_SECONDS: Final = WATCH_SECONDS + 10
+"""Of silence, after which a watch is dead, and opened anew."""
+BROKEN_SECONDS: Final = 10
+"""For which a watch may be broken, or its silence go on, before it counts as trouble."""
+MAX_WAIT: Final = 10.0
+_CALM_SECONDS: Final = 15.0
+_KOPF_TRIES_AGAIN: Final = (401, 403, 429)
+_ERROR: Final = b'\n{"type":"ERROR"'
+_GONE: Final = b'{"type":"ERROR","object":{"kind":"Status","code":410}}\n'
+"""What has kopf list everything again and watch from there on."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Pace:
+    """When something was last asked for, and how long to wait since it ends soon again and again."""
+
+    at: float = float("-inf")
+    wait: float = 0.0
+    not_before: float = float("-inf")
+
+    async def turn(self) -> None:
+        """Returns at once after a calm while; else later and later, and never before the API server wants it."""
+        now = _now()
+        self.wait = min(max(2 * self.wait, 1.0), MAX_WAIT) if now - self.at < _CALM_SECONDS else 0.0
+        await asyncio.sleep(max(self.at + self.wait, self.not_before) - now)
+        self.at = _now()
+
+
+@dataclass
+class _Signs:
+    """The signs of life of a watch."""
+
+    heard: float
+    broken_since: float | None = None
+
+    def hear(self) -> None:
+        self.heard, self.broken_since = _now(), None
+
+    def broken(self) -> None:
+        self.broken_since = self.broken_since or _now()
+
+
+class Watches:
+    """Middleware of kopf's HTTP session, which may have several over time."""
+
+    def __init__(self) -> None:
+        self._paces: dict[str, _Pace] = {}
+        self._signs: dict[str, _Signs] = {}
+        self.gap = asyncio.Event()
+        """Set when kopf lists anew, which says nothing of what has vanished before."""
+
+    @property
+    def trouble(self) -> str:
+        """Why what happens in the cluster is not seen, in a few words; empty if it is seen."""
+        now = _now()
+        for path, signs in self._signs.items():
+            if signs.broken_since is not None and now - signs.broken_since > BROKEN_SECONDS:
+                return f"no watch of {path} for {now - signs.broken_since:.0f} s"
+            if now - signs.heard > SILENT_SECONDS + BROKEN_SECONDS:
+                return f"nothing heard of {path} for {now - signs.heard:.0f} s"
+        return ""
+
+    async def __call__(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """The answer to one of kopf's requests."""
+        path, query = request.url.path, request.url.query
+        if "watch" in query:
+            return await self._watch(path, request, handler)
+        if "limit" in query:
+            return await self._list(path, request, handler, first="continue" not in query)
+        return await handler(request)
+
+    async def _list(
+        self, path: str, request: ClientRequest, handler: ClientHandlerType, *, first: bool
+    ) -> ClientResponse:
+        if first:
+            response = await self._paced(f"list {path}", request, handler)
+        else:
+            response = await handler(request)
+        if response.status == 200 and first:
+            self.gap.set()
+        if _is_final(response.status):
+            raise ClientPayloadError(f"{response.status} to a list of {path}")  # has kopf begin the list anew
+        return response
+
+    async def _watch(self, path: str, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        signs = self._signs.setdefault(path, _Signs(_now()))
+        try:
+            response = await self._paced(path, request, handler)
+        except (ClientError, OSError):
+            signs.broken()
+            raise
+        if response.status != 200:
+            signs.broken()
+        if _is_final(response.status):
+            log.warning("%d to a watch of %s: listing anew", response.status, path)
+            await response.read()
+            response.status, response.content = 200, _Body(response.content, _gone())  # type: ignore[assignment]
+        elif response.status == 200:
+            signs.broken_since = None
+            response.content = _Body(response.content, _events(response.content, signs))  # type: ignore[assignment]
+        return response
+
+    async def _paced(self, what: str, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        pace = self._paces.setdefault(what, _Pace())
+        await pace.turn()
+        response = await handler(request)
+        pace.not_before = _now() + retry_after(response)
+        return response
+
+
+class _Body:
+    """The body of an answer, of which kopf is given other pieces than came."""
+
+    def __init__(self, content: Any, pieces: AsyncIterator[bytes]) -> None:
+        self._content, self._pieces = content, pieces
+
+    def iter_chunked(self, _: int) -> AsyncIterator[bytes]:
+        return self._pieces
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)  # which the response itself asks
+
+
+async def _gone() -> AsyncIterator[bytes]:
+    yield _GONE
+
+
+async def _events(content: Any, signs: _Signs) -> AsyncIterator[bytes]:
+    """The events of a watch as they come, in pieces; whatever error they tell, kopf lists anew."""
+    last = b"\n"
+    try:
+        async for data in content.iter_any():
+            events, error, said = (last + data).partition(_ERROR)
+            yield events[1:]
+            if error:
+                log.warning("a watch ended with an error: listing anew: %s", said[:300].decode(errors="replace"))
+                yield b"\n" + _GONE
+                return
+            signs.hear()
+            last = data[-1:]
+        signs.hear()
+    except (ClientError, OSError):
+        signs.broken()
+        raise
+
+
+def _is_final(status: int) -> bool:
+    """Whether kopf would end itself over this answer."""
+    return 400 <= status < 500 and status not in _KOPF_TRIES_AGAIN
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
