@@ -1,6 +1,8 @@
 """etcd, the API server, the controllers and the scheduler: how each is started."""
 
 import json
+import ssl
+import urllib.request
 from typing import Any
 
 from tests.cluster import processes
@@ -19,6 +21,7 @@ from tests.cluster.places import (
     SERVICE_RANGE,
 )
 
+_API = "kube-apiserver"
 _ETCD_URL = f"https://127.0.0.1:{ETCD_PORT}"
 _ETCD_PEER_URL = f"https://127.0.0.1:{ETCD_PEER_PORT}"
 
@@ -122,7 +125,28 @@ def start_storage_and_api() -> None:
     """Starts etcd and the API server, which waits for it."""
     _AUDIT_POLICY_FILE.write_text(json.dumps(_AUDIT_POLICY))
     processes.start("etcd", [BIN / "etcd", *_ETCD])
-    processes.start("kube-apiserver", [BIN / "kube-apiserver", *_API_SERVER])
+    start_api()
+
+
+def start_api() -> None:
+    """Starts the API server."""
+    processes.start(_API, [BIN / "kube-apiserver", *_API_SERVER])
+
+
+def stop_api() -> None:
+    """Stops the API server, whose record stays: until it is started again, it has ended."""
+    pid = processes.recorded()[_API]
+    assert pid is not None, f"{_API} has ended by itself"
+    processes.stop([pid])
+
+
+def set_storage_full(full: bool) -> None:
+    """Has etcd take nothing more, as if its quota were used up, or take writes again."""
+    body = json.dumps({"action": "ACTIVATE" if full else "DEACTIVATE", "alarm": "NOSPACE"}).encode()
+    context = ssl.create_default_context(cafile=str(CA))
+    context.load_cert_chain(certificate("admin"), key("admin"))
+    with urllib.request.urlopen(f"{_ETCD_URL}/v3/maintenance/alarm", body, timeout=10, context=context):
+        pass
 
 
 def start_controllers_and_scheduler() -> None:

@@ -20,11 +20,14 @@ from tests.waiting import until
 class OperatorProcess:
     """Starts, is ready, is killed, and starts again."""
 
-    def __init__(self, place: Path, pod: str = "operator-process", **settings: Any) -> None:
-        """Keeps its kubeconfig, its settings and its log in this directory; after a restart it is the same pod."""
+    def __init__(self, place: Path, pod: str = "operator-process", *, server: str = "", **settings: Any) -> None:
+        """Keeps its kubeconfig, its settings and its log in this directory; after a restart it is the same pod.
+
+        It asks the cluster's API server, or the one that is named.
+        """
         self._pod = pod
         self._kubeconfig, self._settings, self._log = (place / it for it in ("kubeconfig", "settings.json", "log"))
-        self._kubeconfig.write_text(kubeconfig())
+        self._kubeconfig.write_text(kubeconfig(server))
         self._metrics, self._health = _free_port(), _free_port()
         ports = {"metricsPort": self._metrics, "healthPort": self._health}
         self._settings.write_text(json.dumps(ports | settings))
@@ -36,7 +39,7 @@ class OperatorProcess:
         environment = os.environ | {"KUBECONFIG": str(self._kubeconfig), "POD_NAMESPACE": SYSTEM, "POD_NAME": self._pod}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
-        until(self._is_ready, lambda: f"the operator is ready; its log:\n{self._log.read_text()[-4000:]}", 60)
+        until(self.is_ready, lambda: f"the operator is ready; its log:\n{self._log.read_text()[-4000:]}", 60)
 
     @property
     def pid(self) -> int:
@@ -83,11 +86,19 @@ class OperatorProcess:
         """The value of a metric without labels."""
         return value_in(_fetched(f"http://127.0.0.1:{self._metrics}/metrics"), name)
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether the readiness probe succeeds; it fails this test if the process has ended."""
+        return self._probe("readyz")
+
+    def is_live(self) -> bool:
+        """Whether the liveness probe succeeds; it fails this test if the process has ended."""
+        return self._probe("healthz")
+
+    def _probe(self, path: str) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"the operator has ended; its log:\n{self._log.read_text()[-4000:]}"
         try:
-            return bool(_fetched(f"http://127.0.0.1:{self._health}/readyz"))
+            return bool(_fetched(f"http://127.0.0.1:{self._health}/{path}"))
         except OSError:
             return False
 
@@ -97,11 +108,13 @@ def _fetched(url: str) -> str:
         return str(answer.read().decode())
 
 
-def kubeconfig() -> str:
-    """The cluster under test, with a token of the operator's account and nothing else."""
+def kubeconfig(server: str = "") -> str:
+    """The cluster under test, or the server in front of it, with a token of the operator's account and nothing else."""
     config = json.loads(kubectl("config", "view", "--raw", "--flatten", "--minify", "--output=json"))
     token = kubectl("create", "token", "agentruns-operator", f"--namespace={SYSTEM}", "--duration=1h").strip()
     config["users"][0]["user"] = {"token": token}
+    if server:
+        config["clusters"][0]["cluster"] = {"server": server}
     return json.dumps(config)
 
 
