@@ -86,7 +86,7 @@ class Watches:
             return await self._watch(path, request, handler)
         if "limit" in query:
             return await self._list(path, request, handler, first="continue" not in query)
-        return await handler(request)
+        return await self._paced(path, request, handler)
 
     async def _list(
         self, path: str, request: ClientRequest, handler: ClientHandlerType, *, first: bool
@@ -104,7 +104,7 @@ class Watches:
     async def _watch(self, path: str, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         signs = self._signs.setdefault(path, _Signs(_now()))
         try:
-            response = await self._paced(path, request, handler)
+            response = await self._paced(f"watch {path}", request, handler)
         except (ClientError, OSError):
             signs.broken()
             raise
@@ -122,6 +122,8 @@ class Watches:
     async def _paced(self, what: str, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         pace = self._paces.setdefault(what, _Pace())
         await pace.turn()
+        if request.session.closed:
+            raise RuntimeError("Session is closed")  # as aiohttp says it, which has kopf ask with its new one
         response = await handler(request)
         pace.not_before = _now() + retry_after(response)
         return response

@@ -129,6 +129,7 @@ def test_writes_that_were_done_but_never_answered_are_done_once(
         pytest.param(says(410), id="410"),
         pytest.param(tells(410), id="410-as-event"),
         pytest.param(tells(500), id="500-as-event"),
+        pytest.param(says(401), id="401"),
         pytest.param(says(404), id="404"),
         pytest.param(says(429, retry_after=3), id="429"),
         pytest.param(says(503, retry_after=3), id="503"),

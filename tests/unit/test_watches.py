@@ -24,6 +24,9 @@ class Asked:
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session, self._url = session, url
 
+    async def close(self) -> None:
+        await self._session.close()
+
     async def events(self, path: str = "/pods") -> list[dict[str, Any]]:
         """What a watch tells until it ends."""
         async with self._session.get(self._url + path, params=WATCH) as response:
@@ -159,6 +162,20 @@ def test_what_ends_soon_again_and_again_is_asked_for_later_and_later(monkeypatch
         assert await elapsed(asked.events("/others")) < 0.5
         monkeypatch.setattr(subject, "_CALM_SECONDS", 0.0)
         assert await elapsed(asked.events()) < 0.5
+
+    played(says(), scene)
+
+
+def test_a_session_that_is_closed_while_a_watch_has_to_wait_is_told_as_closed() -> None:
+    """kopf closes it when one of its requests is answered by 401, and has the others ask with the next one."""
+
+    async def scene(_: Watches, asked: Asked) -> None:
+        await asked.events()
+        waiting = asyncio.create_task(asked.events())
+        await asyncio.sleep(0.1)
+        await asked.close()
+        with pytest.raises(RuntimeError, match="Session is closed"):
+            await waiting
 
     played(says(), scene)
 
