@@ -207,6 +207,7 @@ def test_a_result_that_cannot_be_read_for_a_while_is_not_lost(
     space: Space, proxy: ApiProxy, troubled: OperatorProcess
 ) -> None:
     del troubled
+    space.tool("effect", EFFECT.replace("'done'", "'x' * 6000"), **NON_IDEMPOTENT)  # more than an end's message holds
     with proxy.trouble(says(503), READS, LOG) as trouble:
         started(space, "unread")
         until(lambda: any("follow=false" in it for it in trouble.hits), "the log of a finished pod is asked for")
