@@ -45,7 +45,7 @@ class Queue:
 
     def add(self, key: Key) -> None:
         """The key is worked on as soon as a worker is free, but never before the API server wants to be asked again."""
-        if self._not_before.get(key, 0) > asyncio.get_running_loop().time():
+        if key in self._not_before and self._not_before[key] > asyncio.get_running_loop().time():
             return  # it is worked on then
         if key in self._busy:
             self._again.add(key)
