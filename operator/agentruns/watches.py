@@ -72,6 +72,8 @@ class Watches:
     def trouble(self) -> str:
         """Why what happens in the cluster is not seen, in a few words; empty if it is seen."""
         now = _now()
+        if not self._signs:
+            return "nothing watched yet"
         for path, signs in self._signs.items():
             if signs.broken_since is not None and now - signs.broken_since > BROKEN_SECONDS:
                 return f"no watch of {path} for {now - signs.broken_since:.0f} s"

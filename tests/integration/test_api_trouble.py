@@ -49,7 +49,8 @@ def troubled(
 ) -> Iterator[OperatorProcess]:
     """An operator that works in the space, and reaches the API server through the proxy alone."""
     del no_operator_in_the_cluster
-    process = OperatorProcess(tmp_path, server=proxy.url, watchNamespaces=[space.name])
+    # No Lease: a leader that cannot renew it ends by itself, and here nothing may.
+    process = OperatorProcess(tmp_path, server=proxy.url, watchNamespaces=[space.name], leaderElection=False)
     try:
         process.start()
         yield process

@@ -247,6 +247,7 @@ def test_an_api_server_that_is_not_there_is_trouble(monkeypatch: pytest.MonkeyPa
 
     async def scene() -> None:
         watches = Watches()
+        assert watches.trouble == "nothing watched yet"
         async with aiohttp.ClientSession(middlewares=(watches,)) as session:
             with pytest.raises(aiohttp.ClientConnectionError):
                 await Asked(session, "http://127.0.0.1:9").events()
