@@ -82,6 +82,11 @@ class ApiProxy:
         finally:
             self._troubles.remove(trouble)
 
+    @property
+    def streams(self) -> int:
+        """How many watches are open, and logs followed."""
+        return len(self._streams)
+
     def cut_streams(self) -> None:
         """Resets the connection of every watch and every log that is being followed."""
         self._on_loop(self._cut())
