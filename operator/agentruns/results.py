@@ -33,9 +33,10 @@ class Followers:
         self._room = asyncio.Semaphore(MAX_LARGE)
 
     def follow(self, namespace: str, run_uid: str, pods: list[PodSeen]) -> None:
-        """Sees to it that the logs of these pods are being followed; pods already followed are left as they are."""
+        """Sees to it that the logs of these pods are being followed, but for pods whose result is known."""
+        known = self._tasks.keys() | self._store.results(pod.uid for pod in pods).keys()
         for pod in pods:
-            if pod.uid not in self._tasks and len(self._tasks) < MAX_FOLLOWED:
+            if pod.uid not in known and len(self._tasks) < MAX_FOLLOWED:
                 self._tasks[pod.uid] = asyncio.create_task(self._follow(namespace, run_uid, pod))
 
     async def _follow(self, namespace: str, run_uid: str, pod: PodSeen) -> None:
