@@ -145,7 +145,10 @@ class Pass:
 
     async def _prepared(self, preparation: Preparation) -> Refusal | None:
         """Performs a preparation, a pod's only if there is room for it; a Refusal if it may not be."""
-        if not isinstance(preparation, Create) or preparation.manifest["kind"] != "Pod":
+        kind = preparation.manifest["kind"] if isinstance(preparation, Create) else ""
+        if kind == "Approval":
+            await self._expect_latest()
+        if kind != "Pod":
             return await self._perform(preparation)
         with self._app.room.for_pod(self._key) as full:
             return full or await self._perform(preparation)
@@ -153,6 +156,12 @@ class Pass:
     def _forget_tasks(self) -> None:
         """What was read of a task is no news any more, whoever has written its claim."""
         self._answers = {key: it for key, it in self._answers.items() if not isinstance(key, OfTasks)}
+
+    async def _expect_latest(self) -> None:
+        """StaleError unless the run is as it was looked at: a question about what has moved on may be answered."""
+        await is_there(self._app.cluster, self._app.store, RUNS, self._key, self._run.metadata.uid)
+        if self._app.store.runs.get(self._key) is not self._run:
+            raise StaleError("the run has changed since it was looked at")
 
     async def _record(self, status: RunStatus) -> bool:
         """Writes the status under the version it was decided from; False if the run has changed meanwhile."""
