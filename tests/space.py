@@ -157,15 +157,31 @@ class Space:
 @contextmanager
 def opened_space(shop: Shop) -> Iterator[Space]:
     """A new namespace in which the shop's approver may decide; deleted afterwards, without waiting."""
+    account = {"kind": "ServiceAccount", "namespace": shop.namespace, "name": "approver"}
+    with new_space(shop.accounts["admin"], shop.accounts["approver"], account) as space:
+        yield space
+
+
+@contextmanager
+def new_space(admin: Account, approver: Account, who: Body) -> Iterator[Space]:
+    """A new namespace in which the approver, the subject of a RoleBinding, may decide; then deleted."""
     name = f"test-{uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    kubectl("create", "-f", "-", stdin=json.dumps(namespace))
+    kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": _space(name, who)}))
     try:
-        approver = f"--serviceaccount={shop.namespace}:approver"
-        kubectl("create", "rolebinding", "approvers", "-n", name, "--clusterrole=agentruns-approver", approver)
-        admin = shop.accounts["admin"]
         until(lambda: admin.get(name, "serviceaccounts", "default").status == 200, "the default account is there")
-        yield Space(name, sandbox_image(), admin, shop.accounts["approver"])
+        yield Space(name, sandbox_image(), admin, approver)
     finally:
         kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
+
+
+def _space(name: str, who: Body) -> list[Body]:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    group = "rbac.authorization.k8s.io"
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "approvers", "namespace": name},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "agentruns-approver"},
+        "subjects": [who],
+    }
+    return [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}, binding]

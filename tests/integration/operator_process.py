@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.places import CHECKOUT
 from tests.commands import kubectl
 from tests.installed import SYSTEM, value_in
 from tests.waiting import until
@@ -20,14 +21,14 @@ from tests.waiting import until
 class OperatorProcess:
     """Starts, is ready, is killed, and starts again."""
 
-    def __init__(self, place: Path, pod: str = "operator-process", *, server: str = "", **settings: Any) -> None:
-        """Keeps its kubeconfig, its settings and its log in this directory; after a restart it is the same pod.
+    module = "agentruns"
+    """Its entry point."""
 
-        It asks the cluster's API server, or the one that is named.
-        """
+    def __init__(self, place: Path, pod: str = "operator-process", access: str = "", **settings: Any) -> None:
+        """Keeps its kubeconfig, its settings and its log in this directory; after a restart it is the same pod."""
         self._pod = pod
         self._kubeconfig, self._settings, self._log = (place / it for it in ("kubeconfig", "settings.json", "log"))
-        self._kubeconfig.write_text(kubeconfig(server))
+        self._kubeconfig.write_text(access or kubeconfig())
         self._metrics, self._health = _free_port(), _free_port()
         ports = {"metricsPort": self._metrics, "healthPort": self._health}
         self._settings.write_text(json.dumps(ports | settings))
@@ -35,11 +36,21 @@ class OperatorProcess:
 
     def start(self) -> None:
         """Returns once it works."""
-        command = [sys.executable, "-m", "agentruns", "--settings", str(self._settings)]
-        environment = os.environ | {"KUBECONFIG": str(self._kubeconfig), "POD_NAMESPACE": SYSTEM, "POD_NAME": self._pod}
+        self.launch()
+        until(self.is_ready, lambda: f"the operator is ready; its log:\n{self.log()[-4000:]}", 60)
+
+    def launch(self, **environment: str) -> None:
+        """Returns at once; what it is to do is said by the environment, besides its settings."""
+        command = [sys.executable, "-m", self.module, "--settings", str(self._settings)]
+        own = {"KUBECONFIG": str(self._kubeconfig), "POD_NAMESPACE": SYSTEM, "POD_NAME": self._pod}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
-        until(self.is_ready, lambda: f"the operator is ready; its log:\n{self._log.read_text()[-4000:]}", 60)
+            self._process = subprocess.Popen(
+                command, env=os.environ | own | environment, stderr=log, stdout=log, cwd=CHECKOUT
+            )
+
+    def log(self) -> str:
+        """All that it has logged so far, over all its starts."""
+        return self._log.read_text()
 
     @property
     def pid(self) -> int:
@@ -96,7 +107,7 @@ class OperatorProcess:
 
     def _probe(self, path: str) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, f"the operator has ended; its log:\n{self._log.read_text()[-4000:]}"
+        assert self._process.poll() is None, f"the operator has ended; its log:\n{self.log()[-4000:]}"
         try:
             return bool(_fetched(f"http://127.0.0.1:{self._health}/{path}"))
         except OSError:
@@ -108,10 +119,10 @@ def _fetched(url: str) -> str:
         return str(answer.read().decode())
 
 
-def kubeconfig(server: str = "") -> str:
+def kubeconfig(server: str = "", lasting: str = "1h") -> str:
     """The cluster under test, or the server in front of it, with a token of the operator's account and nothing else."""
     config = json.loads(kubectl("config", "view", "--raw", "--flatten", "--minify", "--output=json"))
-    token = kubectl("create", "token", "agentruns-operator", f"--namespace={SYSTEM}", "--duration=1h").strip()
+    token = kubectl("create", "token", "agentruns-operator", f"--namespace={SYSTEM}", f"--duration={lasting}").strip()
     config["users"][0]["user"] = {"token": token}
     if server:
         config["clusters"][0]["cluster"] = {"server": server}

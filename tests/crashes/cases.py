@@ -1,0 +1,118 @@
+"""One case: a run, the operator's death at a point of it, a new operator, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.crashes.lives import Life
+from tests.crashes.operators import FaultyOperator
+from tests.crashes.scene import RUN, Scene, Stage, opened_scene
+from tests.faults.fault import Deed, Fault
+from tests.space import steps_of
+from tests.waiting import until
+
+SECONDS = 90.0
+"""In which a run ends, or is stuck."""
+EVERY = 0.25
+"""Seconds between two looks: what looks takes the machine's time from what is looked at."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What happens, to a run of a tool of which effect, and what must come of it."""
+
+    group: str
+    point: str
+    moment: str
+    effect: str
+    times: int = 1
+    """How often each step has its effect."""
+    doubts: int = 0
+    """How often somebody is asked what has become of one."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a case; without `wrong` it is as it must be."""
+
+    case: Case
+    times: tuple[int, ...]
+    phase: str
+    doubts: int
+    progress: float | None
+    wrong: tuple[str, ...]
+
+
+def case_of(life: Life, effect: str, fault: Fault) -> Case:
+    """The case of a fault at a point of a life."""
+    moment = fault.deed if fault.deed is Deed.TIME_OUT else fault.moment
+    return Case(life.name, f"{fault.call} {fault.number}", moment.value, effect, life.times, life.doubts)
+
+
+def crashed(stage: Stage, life: Life, effect: str, fault: Fault) -> Found:
+    """What comes of a fault at a point of a life."""
+    case = case_of(life, effect, fault)
+    with opened_scene(stage) as scene, scene.operator("first") as first, scene.operator("second") as second:
+        first.begin(fault)
+        scene.begin(life, effect)
+        if fault.deed is Deed.TIME_OUT:
+            until(lambda: is_over(scene), lambda: standing(scene, first), SECONDS, every=EVERY)
+            met = any((it.call, it.number) == (fault.call, fault.number) for it in first.calls())
+            return found(scene, case, None, *([] if met else ["the point was not met"]))
+        until(lambda: is_dead(scene, first), lambda: standing(scene, first), SECONDS, every=EVERY)
+        return resumed(scene, case, second)
+
+
+def resumed(scene: Scene, case: Case, operator: FaultyOperator) -> Found:
+    """What an operator makes of what it finds."""
+    left = not is_over(scene)
+    operator.begin()
+    until(lambda: is_over(scene), lambda: standing(scene, operator), SECONDS, every=EVERY)
+    return found(scene, case, until(operator.progress, "its progress is recorded", 10) if left else None)
+
+
+def is_dead(scene: Scene, operator: FaultyOperator) -> bool:
+    """Whether the operator has met its end; what is asked until then is answered."""
+    if operator.has_ended():
+        return True
+    assert not is_over(scene), "the run is over, and its operator still there: the point was not met"
+    return False
+
+
+def is_over(scene: Scene) -> bool:
+    """Whether the run has ended and nothing holds its pods any more."""
+    return scene.has_ended() and not any(it["metadata"].get("finalizers") for it in scene.space.pods(RUN))
+
+
+def standing(scene: Scene, operator: FaultyOperator) -> str:
+    """How a run stands that does not end, and the end of its operator's log."""
+    status = scene.space.status(RUN)
+    steps = [(it["state"], it.get("reason"), it.get("message")) for it in status.get("steps", [])]
+    return f"it is {status.get('phase')}: {status.get('message')}; {steps}\n{operator.log()[-3000:]}"
+
+
+def found(scene: Scene, case: Case, progress: float | None, *wrong: str) -> Found:
+    """The end of a run held against its effects and what must come of it."""
+    status, doubts = scene.space.status(RUN), scene.doubts()
+    times, strange = effects_of(scene, RUN)
+    if set(times) != {case.times}:
+        wrong += (f"effects: {times}, not {case.times} each",)
+    if doubts != case.doubts:
+        wrong += (f"{doubts} questions what has become of it, not {case.doubts}",)
+    return Found(case, times, str(status.get("phase")), doubts, progress, (*wrong, *strange))
+
+
+def effects_of(scene: Scene, run: str) -> tuple[tuple[int, ...], list[str]]:
+    """How often each step of a run has had its effect, and what is lost or cannot be."""
+    status, seen, wrong = scene.space.status(run), scene.effects(run), list[str]()
+    if status.get("phase") != "Succeeded":
+        wrong.append(f"it is {status.get('phase')}: {status.get('message')}")
+    keys = {name: it.get("idempotencyKey", "") for name, it in steps_of(status).items()}
+    times = {name: sum(it.key == key for it in seen) for name, key in keys.items()}
+    if strange := {it.key for it in seen} - set(keys.values()):
+        wrong.append(f"effects under keys that are not recorded: {strange}")
+    for name, key in keys.items():
+        told = (status.get("output") or {}).get(name)
+        if told not in [f"{key}#{number}" for number in range(1, times[name] + 1)]:
+            wrong.append(f"lost: the result of {name} is {told}")
+    return tuple(times.values()), wrong

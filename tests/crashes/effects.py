@@ -1,0 +1,100 @@
+"""A counter of effects outside the cluster: tools reach it at this machine's address, and each call has an effect."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.commands import kubectl
+
+# What a tool does is said by its arguments: `fails` with this exit code on its first attempt, before its effect
+# (75) or after it (1); takes `seconds` after its effect, the first time; prints so many characters of `filler`.
+PROGRAM = """
+import json, os, socket, sys, time
+args, first = json.load(sys.stdin), os.environ["AGENTRUN_ATTEMPT"] == "1"
+if first and args.get("fails") == 75:
+    sys.exit(75)
+key = os.environ["AGENTRUN_IDEMPOTENCY_KEY"]
+with socket.create_connection((HOST, PORT)) as counter:
+    told = [args["of"], key, os.environ["AGENTRUN_ATTEMPT"], os.environ["HOSTNAME"]]
+    counter.sendall(" ".join(told).encode() + b"\\n")
+    number = counter.makefile().readline().strip()
+if first and args.get("fails") == 1:
+    sys.exit(1)
+time.sleep(args.get("seconds", 0) if first else 0)
+print(json.dumps({"effect": key + "#" + number, "filler": "x" * args.get("filler", 0)}))
+"""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One effect: under which idempotency key, by which attempt, and in which pod."""
+
+    key: str
+    attempt: int
+    pod: str
+
+
+class Effects:
+    """Every effect there was, by what the tools' arguments say it is of."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.address = address
+        self._seen: defaultdict[str, list[Effect]] = defaultdict(list)
+        self._lock = threading.Lock()
+
+    @property
+    def program(self) -> str:
+        """The program of a tool that has an effect here."""
+        host, port = self.address
+        return PROGRAM.replace("HOST,", f"{host!r},").replace("PORT)", f"{port})")
+
+    @property
+    def egress(self) -> list[dict[str, Any]]:
+        """What such a tool must reach."""
+        host, port = self.address
+        return [{"to": [{"ipBlock": {"cidr": f"{host}/32"}}], "ports": [{"port": port, "protocol": "TCP"}]}]
+
+    def of(self, what: str) -> list[Effect]:
+        """The effects of something, in order."""
+        with self._lock:
+            return list(self._seen[what])
+
+    def happen(self, what: str, key: str, attempt: str, pod: str) -> int:
+        """Has an effect happen; its number among those of its key."""
+        with self._lock:
+            self._seen[what].append(Effect(key, int(attempt), pod))
+            return sum(it.key == key for it in self._seen[what])
+
+
+@contextmanager
+def counted() -> Iterator[Effects]:
+    """A counter that pods can reach, until the end."""
+
+    class Told(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            number = effects.happen(*self.rfile.readline().decode().split())
+            self.wfile.write(f"{number}\n".encode())
+
+    with socketserver.ThreadingTCPServer((_address_for_pods(), 0), Told) as server:
+        host, port = server.server_address[:2]
+        effects = Effects((str(host), port))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield effects
+        finally:
+            server.shutdown()
+
+
+def _address_for_pods() -> str:
+    """This machine's address on the way to the node, which is how the node's pods reach it."""
+    path = "--output=jsonpath={.items[0].status.addresses[?(@.type=='InternalIP')].address}"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+        way.connect((kubectl("get", "nodes", path), 9))
+        return str(way.getsockname()[0])

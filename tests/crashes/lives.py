@@ -1,0 +1,122 @@
+"""The lives of a step, and every point between two API calls in them: where the operator is killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.faults.calls import is_write
+from tests.faults.fault import Deed, Fault, Moment
+
+ALL = ("ReadOnly", "Idempotent", "NonIdempotent")
+REPEATABLE = ALL[:2]
+Point = tuple[str, int]
+"""The n-th call of a name in the life of a process."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """A run of some steps (each with what its tool does), and those of its calls that no life above has."""
+
+    name: str
+    about: str
+    points: tuple[Point, ...]
+    steps: tuple[dict[str, Any], ...] = ({},)
+    asks: bool = False
+    effects: tuple[str, ...] = ALL
+    times: int = 1
+    """How often the effect of each step is expected."""
+    doubts: int = 0
+    """How often somebody is expected to be asked what has become of it."""
+
+    def faults(self) -> Iterator[Fault]:
+        """Death before, in and after every call; and the time-out of every write that was carried out."""
+        for call, number in self.points:
+            for moment in Moment:
+                yield Fault(call, number, moment)
+            if is_write(call):
+                yield Fault(call, number, Moment.AFTER, Deed.TIME_OUT)
+
+
+PLAIN = Life(
+    "two steps",
+    "the second reads what the first returned",
+    points=(
+        ("list AgentRun", 1),
+        ("try Approval", 1),
+        ("put Tool/status", 1),
+        ("create ControllerRevision", 1),
+        ("create NetworkPolicy", 1),
+        ("create NetworkPolicy", 2),
+        ("create Pod", 1),
+        ("put AgentRun/status", 1),
+        ("create Event", 1),
+        ("ungate Pod", 1),
+        ("get ControllerRevision", 1),
+        ("follow Pod/log", 1),
+        ("create Pod", 2),
+        ("put AgentRun/status", 2),
+        ("ungate Pod", 2),
+        ("release Pod", 1),
+        ("follow Pod/log", 2),
+        ("put AgentRun/status", 3),
+        ("release Pod", 2),
+    ),
+    steps=({}, {}),
+)
+APPROVAL = Life(
+    "approval",
+    "a person approves the call",
+    points=(
+        ("create Approval", 1),
+        ("put AgentRun/status", 1),
+        ("patch Approval/status", 1),
+        ("create Pod", 1),
+        ("put AgentRun/status", 2),
+        ("ungate Pod", 1),
+        ("put AgentRun/status", 3),
+    ),
+    asks=True,
+)
+BIG = Life(
+    "big output",
+    "an output too big for the status",
+    points=(("create ConfigMap", 1), ("get ConfigMap", 1), ("put AgentRun/status", 2)),
+    steps=({"filler": 5000},),
+)
+_AGAIN = (
+    ("put AgentRun/status", 2),
+    ("release Pod", 1),
+    ("create Pod", 2),
+    ("put AgentRun/status", 3),
+    ("ungate Pod", 2),
+    ("put AgentRun/status", 4),
+)
+RETRY = Life("transient", "the first attempt does nothing and says so", points=_AGAIN, steps=({"fails": 75},))
+UNKNOWN = Life(
+    "unknown, repeatable",
+    "the first attempt ends after its effect without a result",
+    points=_AGAIN,
+    steps=({"fails": 1},),
+    effects=REPEATABLE,
+    times=2,
+)
+DOUBT = Life(
+    "unknown, not repeatable",
+    "the same of a tool that may not be repeated: a person says that it happened",
+    points=(
+        ("create Approval", 1),
+        ("put AgentRun/status", 2),
+        ("patch Approval/status", 1),
+        ("get Approval", 1),
+        ("put AgentRun/status", 3),
+        ("release Pod", 1),
+    ),
+    steps=({"fails": 1},),
+    effects=ALL[2:],
+    doubts=1,
+)
+LIVES = (PLAIN, APPROVAL, BIG, RETRY, UNKNOWN, DOUBT)
+OTHER_LISTS = ("list Tool", "list NetworkPolicy", "list ControllerRevision", "list Pod", "list Approval")
+"""Calls that come before the one that is killed for all of them."""
