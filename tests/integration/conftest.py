@@ -16,11 +16,17 @@ collect_ignore = [] if providers.chosen() is local else ["test_control_plane_tro
 
 
 @pytest.fixture(scope="module")
-def no_operator_in_the_cluster(shop: Shop) -> Iterator[None]:
+def scaled_down() -> Iterator[None]:
     """The installed operator has gone, until the end of the module."""
-    del shop  # which installs the chart, and so must be opened before
     with installed.absent():
         yield
+
+
+@pytest.fixture(scope="module")
+def no_operator_in_the_cluster(shop: Shop, request: pytest.FixtureRequest) -> None:
+    """There is a shop, and no operator."""
+    del shop  # which installs the chart, and so must be opened before
+    request.getfixturevalue("scaled_down")
 
 
 @pytest.fixture

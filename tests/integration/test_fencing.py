@@ -1,0 +1,107 @@
+"""No clock, no lease and no leader is part of the proof: an operator that sleeps through everything does no harm.
+
+The old operator is stopped directly before the bytes of a call are sent. A new one finishes the step, its pod is
+collected and its name is free again; then the old one wakes, and sends its bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.accounts import Body
+from tests.crashes.cases import effects_of, is_over
+from tests.crashes.effects import counted
+from tests.crashes.lives import PLAIN, Life
+from tests.crashes.operators import FaultyOperator
+from tests.crashes.scene import RUN, Scene, Stage, opened_scene
+from tests.faults.fault import Deed, Fault
+from tests.integration.operator_process import operator_kubeconfig
+from tests.waiting import until
+
+ONE_STEP = Life("one step", "", ())
+BEFORE_ITS_BYTES = (
+    ("create Pod", 201),
+    ("ungate Pod", 404),
+    ("put AgentRun/status", 409),
+)
+"""A call that the old operator sends too late, and how it is answered."""
+
+
+@pytest.fixture(scope="module")
+def stage(scaled_down: None) -> Iterator[Stage]:
+    """A counter of effects, and no operator but those of the test."""
+    del scaled_down
+    with counted() as effects:
+        yield Stage.of(operator_kubeconfig(), effects)
+
+
+def answered(operator: FaultyOperator, call: str) -> int | None:
+    """How the first call of a name was answered; None as long as it was not."""
+    return next((it.status for it in operator.calls() if it.call == call), None)
+
+
+def record(scene: Scene) -> Body:
+    """What is recorded of the run."""
+    return scene.space.status(RUN)
+
+
+@pytest.mark.parametrize("effect", ["ReadOnly", "NonIdempotent"])
+@pytest.mark.parametrize(("call", "answer"), BEFORE_ITS_BYTES)
+def test_what_an_operator_sends_too_late_starts_nothing(stage: Stage, call: str, answer: int, effect: str) -> None:
+    with opened_scene(stage) as scene, scene.operator("old") as old, scene.operator("new") as new:
+        old.begin(Fault(call, deed=Deed.STOP))
+        scene.begin(ONE_STEP, effect)
+        until(old.has_stopped, "the old operator is stopped")
+        new.begin()
+        until(lambda: is_over(scene), "the new operator has finished the run")
+        for pod in scene.space.pods(RUN):
+            scene.space.delete("pods", pod["metadata"]["name"])
+        until(lambda: not scene.space.pods(RUN), "the names of its pods are free")
+        before = record(scene)
+
+        old.wake()
+        assert until(lambda: answered(old, call), "the old operator's call is answered") == answer
+        until(lambda: has_looked_again(old, call), "the old operator has learnt what became of the run")
+        until(lambda: not scene.space.pods(RUN), "nothing is left of what it made")
+        assert record(scene) == before
+        assert effects_of(scene, RUN) == ((1,), [])
+
+
+def has_looked_again(operator: FaultyOperator, call: str) -> bool:
+    """Whether an operator has read what has changed since the first call of a name was answered."""
+    names = [it.call for it in operator.calls()]
+    later = names[names.index(call) :] if call in names else []
+    return ("get Pod" if call == "ungate Pod" else "get AgentRun") in later
+
+
+def test_an_operator_that_wakes_while_another_is_at_it_asks_nobody(stage: Stage) -> None:
+    """What it finds is a pod that it has not recorded, and that was let go: by the other, as the record says by now."""
+    working = Life("working", "", (), steps=({"seconds": 5},))
+    with opened_scene(stage) as scene, scene.operator("old") as old, scene.operator("new") as new:
+        old.begin(Fault("create Pod", deed=Deed.STOP))
+        scene.begin(working, "NonIdempotent")
+        until(old.has_stopped, "the old operator is stopped")
+        new.begin()
+        until(scene.effects, "the tool is at work")
+
+        old.wake()
+        until(lambda: has_looked_again(old, "create Pod"), "the old operator has looked at the run again")
+        until(lambda: is_over(scene), "the run is over")
+        assert effects_of(scene, RUN) == ((1,), [])
+        assert scene.space.all("approvals") == []
+
+
+def test_two_operators_at_once_do_everything_once(stage: Stage) -> None:
+    with opened_scene(stage) as scene, scene.operator("one") as one, scene.operator("other") as other:
+        one.begin()
+        other.begin()
+        scene.begin(PLAIN, "NonIdempotent")
+        runs = [RUN, *(f"{RUN}{number}" for number in range(3))]
+        for run in runs[1:]:
+            scene.start(PLAIN, "NonIdempotent", run)
+        for run in runs:
+            until(lambda: scene.has_ended(run), f"{run} has ended")  # noqa: B023
+        assert {run: effects_of(scene, run) for run in runs} == {run: ((1, 1), []) for run in runs}
+        assert {run: scene.doubts(run) for run in runs} == dict.fromkeys(runs, 0), "nobody was asked"
