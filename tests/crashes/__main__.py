@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 
-from tests.cluster.console import ClusterError
 from tests.cluster.places import CHECKOUT
-from tests.crashes.cases import Case, Found, case_of, crashed
+from tests.crashes import disruptions, node
+from tests.crashes.cases import Case, Found, case_of, crashed, tried
 from tests.crashes.effects import counted
 from tests.crashes.lives import LIVES
+from tests.crashes.random_kills import killed_at_random
 from tests.crashes.report import page, summary
 from tests.crashes.scene import Stage
+from tests.installed import absent
 from tests.integration.operator_process import kubeconfig
 
 PAGE = CHECKOUT / "docs" / "crash-matrix.md"
-AT_ONCE = 3
+AT_ONCE = int(os.environ.get("CRASHES_AT_ONCE", "3"))
+KILLS = int(os.environ.get("RANDOM_KILLS", "100"))
+SEED = 4711
+
+Cases = list[tuple[Case, Callable[[], Found]]]
 
 
 def main() -> None:
     """Runs all cases and writes the page."""
-    with counted() as effects, ThreadPoolExecutor(AT_ONCE) as pool:
+    with absent(), counted() as effects:
         stage = Stage.of(kubeconfig("4h"), effects)
-        cases = [
-            pool.submit(tried, case_of(life, effect, fault), partial(crashed, stage, life, effect, fault))
-            for life in LIVES
-            for fault in life.faults()
-            for effect in life.effects
-        ]
-        for number, it in enumerate(as_completed(cases), start=1):
-            say(number, len(cases), it.result())
-    found = [it.result() for it in cases]
-    PAGE.write_text(page(found, []))
-    print(summary(found))
-    sys.exit(any(it.wrong for it in found))
+        found = [*in_parallel(matrix(stage)), *in_parallel(disruptions.cases(stage))]
+        random, wrong = killed_at_random(stage, KILLS, SEED)
+        found += [tried(case, made) for case, made in node.cases(stage)]  # holds up whoever is beside it
+    PAGE.write_text(page(found, random))
+    print(summary(found), *random, *wrong, sep="\n")
+    sys.exit(bool(wrong) or any(it.wrong for it in found))
 
 
-def tried(case: Case, made: Callable[[], Found]) -> Found:
-    """What comes of a case; that it came to no end is a finding as well."""
-    try:
-        return made()
-    except (AssertionError, ClusterError) as error:
-        return Found(case, (), "stuck", 0, None, (str(error),))
+def matrix(stage: Stage) -> Cases:
+    """Every point of every life, at every moment, for every effect."""
+    return [
+        (case_of(life, effect, fault), partial(crashed, stage, life, effect, fault))
+        for life in LIVES
+        for fault in life.faults()
+        for effect in life.effects
+    ]
+
+
+def in_parallel(cases: Cases) -> list[Found]:
+    """What comes of cases that have nothing to do with each other, in their order."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        made = [pool.submit(tried, case, it) for case, it in cases]
+        for number, it in enumerate(as_completed(made), start=1):
+            say(number, len(made), it.result())
+    return [it.result() for it in made]
 
 
 def say(number: int, all_: int, found: Found) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.cluster.console import ClusterError
 from tests.crashes.lives import Life
 from tests.crashes.operators import FaultyOperator
 from tests.crashes.scene import RUN, Scene, Stage, opened_scene
@@ -116,3 +118,11 @@ def effects_of(scene: Scene, run: str) -> tuple[tuple[int, ...], list[str]]:
         if told not in [f"{key}#{number}" for number in range(1, times[name] + 1)]:
             wrong.append(f"lost: the result of {name} is {told}")
     return tuple(times.values()), wrong
+
+
+def tried(case: Case, made: Callable[[], Found]) -> Found:
+    """What comes of a case; that it came to no end is a finding as well."""
+    try:
+        return made()
+    except (AssertionError, ClusterError) as error:
+        return Found(case, (), "stuck", 0, None, (str(error),))

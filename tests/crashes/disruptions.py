@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tests.accounts import Body
 from tests.commands import kubectl
@@ -92,6 +93,7 @@ def case_of(state: State, deed: str, effect: str) -> Case:
     return Case("the pod, while no operator is there", state.name, deed, effect, times, int(unknown and not may_repeat))
 
 
-def every() -> list[tuple[State, str, str]]:
+def cases(stage: Stage) -> list[tuple[Case, Callable[[], Found]]]:
     """Every state, deed and effect."""
-    return [(state, deed, effect) for state in STATES for deed in DEEDS for effect in ALL]
+    named = [(state, deed, effect) for state in STATES for deed in DEEDS for effect in ALL]
+    return [(case_of(*it), partial(disrupted, stage, *it)) for it in named]

@@ -69,6 +69,7 @@ APPROVAL = Life(
     "approval",
     "a person approves the call",
     points=(
+        ("get AgentRun", 1),
         ("create Approval", 1),
         ("put AgentRun/status", 1),
         ("patch Approval/status", 1),
@@ -120,3 +121,5 @@ DOUBT = Life(
 LIVES = (PLAIN, APPROVAL, BIG, RETRY, UNKNOWN, DOUBT)
 OTHER_LISTS = ("list Tool", "list NetworkPolicy", "list ControllerRevision", "list Pod", "list Approval")
 """Calls that come before the one that is killed for all of them."""
+OTHER_CALLS = (*OTHER_LISTS, "create Event")
+"""Calls whose number says nothing: Events are told in the background, and may be lost."""

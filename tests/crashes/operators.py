@@ -30,10 +30,10 @@ class FaultyOperator(OperatorProcess):
 
     module = "tests.faults"
 
-    def __init__(self, place: Path, kubeconfig: str, namespace: str) -> None:
-        """Is concerned with one namespace, so that many can run beside each other."""
+    def __init__(self, place: Path, access: str, namespace: str) -> None:
+        """Is concerned with one namespace and waits for no Lease, so that many can run beside each other."""
         place.mkdir()
-        super().__init__(place, kubeconfig, watchNamespaces=[namespace])
+        super().__init__(place, access=access, watchNamespaces=[namespace], leaderElection=False)
         self._place, self._starts = place, 0
         self.launched_at = 0.0
 

@@ -17,7 +17,7 @@ from tests.crashes.lives import PLAIN, Life
 from tests.crashes.operators import FaultyOperator
 from tests.crashes.scene import RUN, Scene, Stage, opened_scene
 from tests.faults.fault import Deed, Fault
-from tests.integration.operator_process import operator_kubeconfig
+from tests.integration.operator_process import kubeconfig
 from tests.waiting import until
 
 ONE_STEP = Life("one step", "", ())
@@ -34,7 +34,7 @@ def stage(scaled_down: None) -> Iterator[Stage]:
     """A counter of effects, and no operator but those of the test."""
     del scaled_down
     with counted() as effects:
-        yield Stage.of(operator_kubeconfig(), effects)
+        yield Stage.of(kubeconfig(), effects)
 
 
 def answered(operator: FaultyOperator, call: str) -> int | None:

@@ -1,0 +1,55 @@
+"""The operator is killed at every point of a step's life, once each; `make crash-matrix` does it in every way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import cycle
+
+import pytest
+
+from tests.crashes.cases import EVERY, SECONDS, case_of, crashed, is_over, standing, tried
+from tests.crashes.effects import counted
+from tests.crashes.lives import LIVES, OTHER_CALLS, Life
+from tests.crashes.scene import Stage, opened_scene
+from tests.faults.fault import Fault, Moment
+from tests.integration.operator_process import kubeconfig
+from tests.waiting import until
+
+AT_ONCE = 3
+
+
+@pytest.fixture(scope="module")
+def stage(scaled_down: None) -> Iterator[Stage]:
+    """A counter of effects, and no operator but those of the tests."""
+    del scaled_down
+    with counted() as effects:
+        yield Stage.of(kubeconfig(), effects)
+
+
+@pytest.mark.parametrize("life", LIVES, ids=lambda it: it.name)
+def test_every_call_in_the_life_of_a_step_has_its_place_in_the_matrix(stage: Stage, life: Life) -> None:
+    """Else a call could be added between two others, and nobody would ever be killed there."""
+    with opened_scene(stage) as scene, scene.operator("operator") as operator:
+        operator.begin()
+        scene.begin(life, life.effects[-1])
+        until(lambda: is_over(scene), lambda: standing(scene, operator), SECONDS, every=EVERY)
+        made = Counter(it.call for it in operator.calls())
+    named = Counter[str]()
+    for it in LIVES[: LIVES.index(life) + 1]:
+        for call, number in it.points:
+            named[call] = max(named[call], number)
+    assert {call: times for call, times in (made - named).items() if call not in OTHER_CALLS} == {}
+
+
+def test_killed_at_every_point_nothing_is_done_twice_or_lost_and_nobody_asked(stage: Stage) -> None:
+    """Each point at one of its moments, with the tools that may not be repeated where there are such."""
+    moments = cycle(Moment)
+    faults = [
+        (life, life.effects[-1], Fault(call, number, next(moments))) for life in LIVES for call, number in life.points
+    ]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        cases = [pool.submit(tried, case_of(*it), partial(crashed, stage, *it)) for it in faults]
+    assert {it.result().case: it.result().wrong for it in cases if it.result().wrong} == {}
