@@ -12,10 +12,10 @@ export KUBECONFIG := $(CURDIR)/.cluster/kubeconfig
 # For tests that call kubectl and helm: the machine's, or else those that `make cluster` fetched.
 export PATH := $(PATH):$(CURDIR)/.cluster/bin:$(CURDIR)/.cluster/python-tools/bin
 
-.PHONY: help demo test lint unit e2e bench cluster images install down clean python
+.PHONY: help demo test lint unit e2e crash-matrix bench cluster images install down clean python
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: install ## run an example on a real cluster, with an approval in the middle; the cluster stays up
 	@$(PYTHON) -m tests.demo
@@ -36,6 +36,10 @@ unit: .venv/ready ## tests without a cluster; what decides is covered in every b
 e2e: .venv/ready install ## tests on the cluster, with the chart installed
 	source .venv/bin/activate
 	pytest tests/integration tests/e2e
+
+crash-matrix: .venv/ready install ## kill the operator at every point of a step's life; writes docs/crash-matrix.md
+	source .venv/bin/activate
+	python -m tests.crashes
 
 bench: .venv/ready install ## measure, beside bare pods on the same cluster, and print a table
 	source .venv/bin/activate

@@ -7,8 +7,11 @@ collected and its name is free again; then the old one wakes, and sends its byte
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pytest
+from agentruns.core.naming import GATE_RECORDED
 
 from tests.accounts import Body
 from tests.crashes.cases import effects_of, is_over
@@ -37,36 +40,64 @@ def stage(scaled_down: None) -> Iterator[Stage]:
         yield Stage.of(kubeconfig(), effects)
 
 
-def answered(operator: FaultyOperator, call: str) -> int | None:
-    """How the first call of a name was answered; None as long as it was not."""
-    return next((it.status for it in operator.calls() if it.call == call), None)
+@dataclass(frozen=True)
+class Late:
+    """An old operator that sleeps directly before the bytes of a call, of a run that has ended without it."""
+
+    scene: Scene
+    old: FaultyOperator
+    call: str
+    pod: Body
+    """The pod of its only step, as it was; its name is free."""
+
+    def woken(self) -> int:
+        """Wakes the old operator: how its call is answered, once it has learnt what became of the run."""
+        self.old.wake()
+        until(lambda: has_looked_again(self.old, self.call), "the old operator has looked again")
+        return next(it.status for it in self.old.calls() if it.call == self.call)
 
 
-def record(scene: Scene) -> Body:
-    """What is recorded of the run."""
-    return scene.space.status(RUN)
+@contextmanager
+def too_late(stage: Stage, call: str, effect: str) -> Iterator[Late]:
+    """A new operator finishes the run, its pod is deleted, and there is no operator any more but the old one."""
+    with opened_scene(stage) as scene, scene.operator("old") as old:
+        old.begin(Fault(call, deed=Deed.STOP))
+        scene.begin(ONE_STEP, effect)
+        until(old.has_stopped, "the old operator is stopped")
+        with scene.operator("new") as new:
+            new.begin()
+            until(lambda: is_over(scene), "the new operator has finished the run")
+            [pod] = scene.space.pods(RUN)
+            scene.space.delete("pods", pod["metadata"]["name"])
+            until(lambda: not scene.space.pods(RUN), "the name of its pod is free")
+        yield Late(scene, old, call, pod)
 
 
 @pytest.mark.parametrize("effect", ["ReadOnly", "NonIdempotent"])
 @pytest.mark.parametrize(("call", "answer"), BEFORE_ITS_BYTES)
 def test_what_an_operator_sends_too_late_starts_nothing(stage: Stage, call: str, answer: int, effect: str) -> None:
-    with opened_scene(stage) as scene, scene.operator("old") as old, scene.operator("new") as new:
-        old.begin(Fault(call, deed=Deed.STOP))
-        scene.begin(ONE_STEP, effect)
-        until(old.has_stopped, "the old operator is stopped")
-        new.begin()
-        until(lambda: is_over(scene), "the new operator has finished the run")
-        for pod in scene.space.pods(RUN):
-            scene.space.delete("pods", pod["metadata"]["name"])
-        until(lambda: not scene.space.pods(RUN), "the names of its pods are free")
-        before = record(scene)
+    with too_late(stage, call, effect) as late:
+        before = late.scene.space.status(RUN)
+        assert late.woken() == answer
+        until(lambda: not late.scene.space.pods(RUN), "nothing is left of what it made")
+        assert late.scene.space.status(RUN) == before
+        assert effects_of(late.scene, RUN) == ((1,), [])
 
-        old.wake()
-        assert until(lambda: answered(old, call), "the old operator's call is answered") == answer
-        until(lambda: has_looked_again(old, call), "the old operator has learnt what became of the run")
-        until(lambda: not scene.space.pods(RUN), "nothing is left of what it made")
-        assert record(scene) == before
-        assert effects_of(scene, RUN) == ((1,), [])
+
+def test_what_an_operator_lets_go_too_late_is_no_other_pod_of_the_name(stage: Stage) -> None:
+    with too_late(stage, "ungate Pod", "NonIdempotent") as late:
+        name, gate = late.pod["metadata"]["name"], [{"name": GATE_RECORDED}]
+        spec = {key: late.pod["spec"][key] for key in ("containers", "volumes", "securityContext")}
+        other = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name},
+            "spec": spec | {"schedulingGates": gate},
+        }
+        made = late.scene.space.admin.create((late.scene.space.name, "pods"), other, store=True)
+        assert made.status == 201, made.message
+        assert late.woken() == 422
+        assert late.scene.space.get("pods", name)["spec"]["schedulingGates"] == gate
 
 
 def has_looked_again(operator: FaultyOperator, call: str) -> bool:
