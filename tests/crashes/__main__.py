@@ -30,7 +30,7 @@ Cases = list[tuple[Case, Callable[[], Found]]]
 def main() -> None:
     """Runs all cases and writes the page."""
     with absent(), counted() as effects:
-        stage = Stage.of(kubeconfig("4h"), effects)
+        stage = Stage.of(kubeconfig(lasting="4h"), effects)
         found = [*in_parallel(matrix(stage)), *in_parallel(disruptions.cases(stage))]
         random, wrong = killed_at_random(stage, KILLS, SEED)
         found += [tried(case, made) for case, made in node.cases(stage)]  # holds up whoever is beside it

@@ -23,7 +23,7 @@ from tests.integration.api_proxy import (
     stays_silent,
     tells,
 )
-from tests.integration.operator_process import OperatorProcess
+from tests.integration.operator_process import OperatorProcess, kubeconfig
 from tests.space import ECHO, Space, step, steps_of
 from tests.waiting import until
 
@@ -51,7 +51,9 @@ def troubled(
     """An operator that works in the space, and reaches the API server through the proxy alone."""
     del no_operator_in_the_cluster
     # No Lease: a leader that cannot renew it ends by itself, and here nothing may.
-    process = OperatorProcess(tmp_path, server=proxy.url, watchNamespaces=[space.name], leaderElection=False)
+    process = OperatorProcess(
+        tmp_path, access=kubeconfig(proxy.url), watchNamespaces=[space.name], leaderElection=False
+    )
     try:
         process.start()
         until(lambda: proxy.streams == len(WATCHED), "everything is watched", 30)
