@@ -14,6 +14,7 @@ from agentruns.answers import Answers
 from agentruns.cluster import Cluster
 from agentruns.collecting import keep_collecting, keep_forgetting
 from agentruns.core.naming import Key
+from agentruns.costly import Evaluators
 from agentruns.health import Health
 from agentruns.leadership import Leadership
 from agentruns.listing import keep_listing, list_persistently
@@ -79,7 +80,8 @@ async def operate(settings: Settings) -> None:
     announcer = Announcer(cluster, secrets.token_hex(4))
     followers = Followers(cluster, store)
     room = Room(settings.limits, store, queue.add)
-    app = App(cluster, store, Answers(cluster, store, queue.add), room, followers, announcer, settings)
+    answers = Answers(cluster, store, queue.add, Evaluators())
+    app = App(cluster, store, answers, room, followers, announcer, settings)
     watches = Watches()
     health = Health(queue, watches)
     metrics.serve(settings.metrics_port)

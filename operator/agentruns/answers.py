@@ -69,10 +69,10 @@ class _Work:
 class Answers:
     """Answers questions about runs; what cannot change is remembered."""
 
-    def __init__(self, cluster: Cluster, store: Store, changed: Callable[[Key], None]) -> None:
+    def __init__(self, cluster: Cluster, store: Store, changed: Callable[[Key], None], evaluators: Evaluators) -> None:
         """`changed` is called with the key of a run whose costly questions have been answered."""
         self._cluster, self._store, self._changed = cluster, store, changed
-        self._evaluators = Evaluators()
+        self._evaluators = evaluators
         self._work: dict[Key, _Work] = {}
         self._held = Counter[str]()
         self._put_off = OrderedDict[Key, None]()

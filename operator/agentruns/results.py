@@ -69,7 +69,7 @@ async def final_result(cluster: Cluster, namespace: str, pod: PodSeen) -> ToolRe
 
     ApiError as long as the log may be read later: what cannot be read now is not lost.
     """
-    reader, complete = ResultReader(pod.uid), True
+    reader, unread = ResultReader(pod.uid), None
     try:
         async with cluster.pod_log(namespace, pod.name, SANDBOX_CONTAINER, follow=False) as stream:
             while data := await stream.read(PIECE):
@@ -78,12 +78,17 @@ async def final_result(cluster: Cluster, namespace: str, pod: PodSeen) -> ToolRe
             if result := reader.feed(b"\n", utc_now()):
                 return result
     except ApiError as error:
-        if error.is_trouble_of_the_server or (error.status >= 500 and _has_just_ended(pod)):
-            raise
         log.info("the log of pod %s cannot be read: %s", pod.uid, error)
-        complete = False
+        unread = error
     message = pod.end.message if pod.end else ""
-    return from_termination(message, pod.uid, complete=complete, now=utc_now())
+    found = from_termination(message, pod.uid, complete=unread is None, now=utc_now())
+    if unread and isinstance(found, NoResult) and _may_be_read_later(unread, pod):
+        raise unread
+    return found
+
+
+def _may_be_read_later(error: ApiError, pod: PodSeen) -> bool:
+    return error.is_trouble_of_the_server or (error.status >= 500 and _has_just_ended(pod))
 
 
 def _has_just_ended(pod: PodSeen) -> bool:

@@ -11,6 +11,7 @@ from agentruns.cluster import Cluster
 from agentruns.core.naming import Key
 from agentruns.core.observed import Evaluation
 from agentruns.core.resources import AgentRun
+from agentruns.costly import Evaluators
 from agentruns.store import Store
 
 from tests.unit.builders import a_run
@@ -21,10 +22,11 @@ Answer = Callable[[Evaluation, str], Awaitable[tuple[Any, float]]]
 class Desk:
     """Answers whose evaluators are replaced by a function; nothing here asks the API server."""
 
-    def __init__(self, answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, answer: Answer) -> None:
         self.told: list[Key] = []
-        self.answers = Answers(cast("Cluster", None), Store(self.told.append, self.told.append), self.told.append)
-        monkeypatch.setattr(self.answers, "_evaluators", type("Evaluators", (), {"answer": staticmethod(answer)}))
+        evaluators = cast("Evaluators", type("Asked", (), {"answer": staticmethod(answer)}))
+        store = Store(self.told.append, self.told.append)
+        self.answers = Answers(cast("Cluster", None), store, self.told.append, evaluators)
 
     async def ask(self, run: AgentRun, text: str) -> Any:
         question = Evaluation(text, "{}")
@@ -36,7 +38,7 @@ def named(name: str) -> AgentRun:
     return run.model_copy(update={"metadata": run.metadata.model_copy(update={"name": name})})
 
 
-def test_what_could_not_be_worked_out_is_tried_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_could_not_be_worked_out_is_tried_anew() -> None:
     tries = list[str]()
 
     async def answer(question: Evaluation, namespace: str) -> tuple[Any, float]:
@@ -46,7 +48,7 @@ def test_what_could_not_be_worked_out_is_tried_anew(monkeypatch: pytest.MonkeyPa
         return question.expression, 0.0
 
     async def scene() -> None:
-        desk = Desk(answer, monkeypatch)
+        desk = Desk(answer)
         with pytest.raises(BlockingIOError):
             await desk.ask(a_run(), "1")
         assert await desk.ask(a_run(), "1") == "1"
@@ -67,7 +69,7 @@ def test_more_than_others_can_spare_is_put_off_until_there_is_room(monkeypatch: 
             await go.wait()
             return len(question.expression), 0.0
 
-        desk = Desk(answer, monkeypatch)
+        desk = Desk(answer)
         first, second = named("first"), named("second")
         for run in (first, second):
             with pytest.raises(LaterError):
