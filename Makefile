@@ -12,7 +12,7 @@ export KUBECONFIG := $(CURDIR)/.cluster/kubeconfig
 # For tests that call kubectl and helm: the machine's, or else those that `make cluster` fetched.
 export PATH := $(PATH):$(CURDIR)/.cluster/bin:$(CURDIR)/.cluster/python-tools/bin
 
-.PHONY: help demo test lint unit e2e crash-matrix bench cluster images install down clean python
+.PHONY: help demo test lint unit simulate e2e crash-matrix bench cluster images install down clean python
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,12 @@ lint: .venv/ready ## ruff, mypy and the rules who imports whom
 unit: .venv/ready ## tests without a cluster; what decides is covered in every branch
 	source .venv/bin/activate
 	pytest tests/unit tests/cluster --cov --cov-fail-under=100
+	pytest tests/simulation
+
+N ?= 100000
+simulate: .venv/ready ## N seeds of the simulation, 100,000 unless told otherwise; every seed that breaks a promise is named
+	source .venv/bin/activate
+	python -m tests.simulation --count $(N)
 
 e2e: .venv/ready install ## tests on the cluster, with the chart installed
 	source .venv/bin/activate

@@ -1,0 +1,204 @@
+"""What the operator promises, checked after every write and every act of a program."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from agentruns.cluster import Body
+from agentruns.core.naming import FINALIZER_RESULT, LABEL_RUN_UID, LABEL_STEP
+
+from tests.simulation.world.api import Change
+from tests.simulation.world.ledger import Effect
+from tests.simulation.world.world import World
+
+FINAL: Final = ("Succeeded", "Failed", "Cancelled")
+
+
+class Promises:
+    """Looks on, and says which promise was broken."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.can_be_read: Callable[[str, str], bool]
+        self._recorded: dict[str, tuple[str, int]] = {}
+        """By the UID of a pod, the step and epoch that it was ever recorded for."""
+        self._approved: set[tuple[str, str]] = set()
+        self._running: dict[tuple[str, str], str] = {}
+
+    # ------------------------------------------------------------------------------------ what programs do
+
+    def started(self, pod: Body) -> None:
+        """Only a recorded pod starts, and never beside another of its step."""
+        place, uid = _place(pod), pod["metadata"]["uid"]
+        if uid not in self._recorded:
+            self._world.violated(f"pod {pod['metadata']['name']} starts, and was never recorded")
+        if self._running.get(place, uid) != uid and self._stored(self._running[place]):
+            self._world.violated(f"two attempts of step {place[1]} run at once")
+        self._running[place] = uid
+
+    def acted(self, pod: Body) -> None:
+        """An effect is approved, and no effect that must not be repeated is repeated."""
+        (run_uid, step), uid = _place(pod), pod["metadata"]["uid"]
+        tool = self._tool(pod)
+        key = next(
+            it["value"] for it in pod["spec"]["containers"][0]["env"] if it["name"] == "AGENTRUN_IDEMPOTENCY_KEY"
+        )
+        _, epoch = self._recorded.get(uid, ("", 0))
+        if tool["approval"] == "Always" and (run_uid, step) not in self._approved:
+            self._world.violated(f"step {step} acts without having been approved")
+        before = [it for it in self._world.ledger.effects if (it.run_uid, it.step) == (run_uid, step)]
+        if tool["effect"] == "NonIdempotent" and any(it.epoch == epoch for it in before):
+            self._world.violated(f"step {step} acts twice in epoch {epoch}")
+        if any(it.key != key for it in before):
+            self._world.violated(f"step {step} acts under two idempotency keys")
+        self._world.note(f"EFFECT of step {step} by {uid}")
+        self._world.ledger.effects.append(Effect(key, uid, run_uid, step, epoch))
+
+    def printed(self, pod: Body, token: str) -> None:
+        """A good result is there to be read."""
+        self._world.note(f"result printed by {pod['metadata']['uid']}")
+        self._world.ledger.printed[pod["metadata"]["uid"]] = token
+
+    def ended(self, pod: Body) -> None:
+        """A program runs no more."""
+        self._running.pop(_place(pod), None)
+
+    def _tool(self, pod: Body) -> Body:
+        run_uid, step = _place(pod)
+        run = next(it for it in self._runs if it["metadata"]["uid"] == run_uid)
+        name = next(it["tool"] for it in run["spec"]["steps"] if it["name"] == step)
+        return dict(self._tools[run["metadata"]["namespace"], name])
+
+    # ----------------------------------------------------------------------------------- what is written
+
+    _tools: dict[tuple[str, str], Body]
+    _runs: list[Body]
+
+    def watch_over(self, made: list[Body]) -> None:
+        """Takes down what people have asked for."""
+        self._runs = [it for it in made if it["kind"] == "AgentRun"]
+        self._tools = {
+            (it["metadata"]["namespace"], it["metadata"]["name"]): it["spec"] for it in made if it["kind"] == "Tool"
+        }
+
+    def changed(self, change: Change) -> None:
+        """Every write keeps to what was promised."""
+        if change.plural == "agentruns" and change.after is not None:
+            self._run_written(change.before or {}, change.after)
+        if change.plural == "approvals" and change.after is not None:
+            self._approval_written(change.before or {}, change.after)
+        if change.plural == "pods" and change.before is not None and change.last["metadata"].get("finalizers") == []:
+            self._pod_let_go(change.before)
+
+    def _run_written(self, before: Body, after: Body) -> None:
+        old, new = before.get("status") or {}, after.get("status") or {}
+        if old.get("phase") in FINAL:
+            if _record(old) != _record(new):
+                self._world.violated(f"the record of {after['metadata']['name']} changes after its end")
+            return
+        stood = {it["name"]: it for it in old.get("steps", [])}
+        for step in new.get("steps", []):
+            if step.get("podUID") and step["state"] in ("Prepared", "Running"):
+                self._recorded.setdefault(step["podUID"], (step["name"], step.get("epoch", 0)))
+            before_ = stood.get(step["name"], {})
+            if step["state"] == "InDoubt" and before_.get("state") != "InDoubt":
+                self._doubted(step)
+            if step.get("reason") == "PodLost" != before_.get("reason") and self._stored(step["podUID"]):
+                self._world.violated(f"the pod of step {step['name']} is taken for gone, and is there")
+            if step["state"] == "Prepared" and before_.get("state") == "Waiting":
+                self._tried_again(before_)
+        if new.get("phase") in FINAL:
+            self._ended_truthfully(after)
+        self._world.note(_standing(after))
+
+    def _ended_truthfully(self, run: Body) -> None:
+        """What a final record says is what happened, and nothing goes on after it."""
+        run_uid, name = run["metadata"]["uid"], run["metadata"]["name"]
+        for step in run["status"].get("steps", []):
+            place = (run_uid, step["name"])
+            uid = step.get("podUID", "")
+            runs = self._running.get(place, "")
+            if self._stored(runs) and runs not in self._world.ledger.printed and step["state"] != "InDoubt":
+                self._world.violated(f"run {name} is final while its step {step['name']} still runs")
+            effects = [it for it in self._world.ledger.effects if (it.run_uid, it.step) == place]
+            verdict = (step.get("decision") or {}).get("verdict")
+            printed = {"token": self._world.ledger.printed.get(uid)}
+            if step["state"] == "Succeeded" and verdict != "Happened" and step.get("output") != printed:
+                self._world.violated(f"step {step['name']} has an output that its pod never printed")
+            if effects and step["state"] in ("Failed", "Cancelled") and not step.get("effectState"):
+                tool = self._tools[run["metadata"]["namespace"], self._spec(run, step["name"])["tool"]]
+                if tool["effect"] != "ReadOnly":
+                    self._world.violated(f"step {step['name']} acted, and its record says that it did not")
+
+    def _spec(self, run: Body, step: str) -> Body:
+        return next(dict(it) for it in run["spec"]["steps"] if it["name"] == step)
+
+    def _approval_written(self, before: Body, after: Body) -> None:
+        spec = after["spec"]
+        stood = before.get("status", {}).get("state", "Pending")
+        if stood not in ("Pending", after.get("status", {}).get("state")):
+            self._world.violated(f"approval {after['metadata']['name']} was settled, and is settled anew")
+        place = (spec["runRef"]["uid"], spec["step"])
+        if after.get("status", {}).get("state") == "Approved":
+            if spec.get("decision", {}).get("verdict") != "Approve":
+                self._world.violated(f"approval {after['metadata']['name']} is settled as nobody decided")
+            self._approved.add(place)
+
+    def _tried_again(self, waited: Body) -> None:
+        """A wait is recorded, so that no restart shortens it; what a person has run again does not wait."""
+        due = waited.get("nextAttemptAt")
+        if waited.get("attempt") and (due is None or datetime.fromisoformat(due) > self._world.loop.utc_now()):
+            self._world.violated(f"step {waited['name']} is tried again before its time")
+
+    def _pod_let_go(self, pod: Body) -> None:
+        """A pod is kept until all that it can say is recorded; what people tear out is theirs."""
+        (run_uid, step), uid = _place(pod), pod["metadata"]["uid"]
+        held = FINALIZER_RESULT in pod["metadata"].get("finalizers", []) and uid not in self._world.torn_out
+        run = next((it for it in self._world.api.all("agentruns") if it["metadata"]["uid"] == run_uid), None)
+        if not held or run is None or "deletionTimestamp" in run["metadata"]:
+            return
+        record: Body = next((it for it in run.get("status", {}).get("steps", []) if it["name"] == step), {})
+        if record.get("podUID") == uid and record.get("state") in ("Prepared", "Running"):
+            self._world.violated(f"pod {pod['metadata']['name']} is let go of before its result is recorded")
+
+    def _doubted(self, step: Body) -> None:
+        """Nobody is asked about what can be read."""
+        uid = step.get("podUID", "")
+        token, pod = self._world.ledger.printed.get(uid), self._stored(uid)
+        if token and pod and (token in str(pod["status"]) or self.can_be_read(uid, token)):
+            self._world.violated(f"step {step['name']} is in doubt, and its result can be read")
+
+    def _stored(self, uid: str) -> Body | None:
+        """The pod of this UID. One that a person tore out is not there, while its container may still run."""
+        return next((it for it in self._world.api.all("pods") if it["metadata"]["uid"] == uid), None)
+
+    # -------------------------------------------------------------------------------------- at the end
+
+    def unsettled(self) -> list[str]:
+        """What has not come to its end."""
+        runs = [it for it in self._world.api.all("agentruns") if (it.get("status") or {}).get("phase") not in FINAL]
+        pods = self._world.api.all("pods")
+        return [_standing(it) for it in runs] + [f"pod {it['metadata']['name']}: {_held(it)}" for it in pods]
+
+
+def _record(status: Body) -> Body:
+    """A status without what only says which spec was looked at."""
+    conditions = [{**it, "observedGeneration": 0} for it in status.get("conditions", [])]
+    return {**status, "observedGeneration": 0, "conditions": conditions}
+
+
+def _held(pod: Body) -> str:
+    held = FINALIZER_RESULT in pod["metadata"].get("finalizers", [])
+    return f"{pod['status'].get('phase')}, held: {held}, deleting: {'deletionTimestamp' in pod['metadata']}"
+
+
+def _place(pod: Body) -> tuple[str, str]:
+    labels = pod["metadata"]["labels"]
+    return labels[LABEL_RUN_UID], labels[LABEL_STEP]
+
+
+def _standing(run: Body) -> str:
+    status = run.get("status") or {}
+    told = ("name", "state", "reason", "attempt", "epoch", "podUID")
+    steps = ", ".join(" ".join(str(it[field]) for field in told if field in it) for it in status.get("steps", []))
+    return f"run {run['metadata']['name']}: {status.get('phase')} {status.get('reason', '')} [{steps}]"

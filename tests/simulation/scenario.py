@@ -1,0 +1,72 @@
+"""What is asked of the operator in one seed: a few Tools, and runs over them, as people would apply them."""
+
+from random import Random
+from typing import Any, Final
+
+from agentruns.cluster import Body
+from agentruns.core.naming import API_VERSION
+
+NAMESPACES: Final = ("shop", "bank")
+_IMAGE: Final = f"registry.example/tool@sha256:{'a' * 64}"
+EFFECTS: Final = ("ReadOnly", "Idempotent", "NonIdempotent", "NonIdempotent")
+
+
+def manifests(random: Random) -> list[Body]:
+    """Tools first, then one to three runs."""
+    runs = [_run(random, number) for number in range(random.choice((1, 1, 2, 3)))]
+    return [
+        _tool(namespace, effect, asks) for namespace in NAMESPACES for effect, asks in _used(runs, namespace)
+    ] + runs
+
+
+def tool_name(effect: str, asks: str) -> str:
+    """The name of the one Tool with this effect that asks like this."""
+    return f"{effect}-{asks}".lower()
+
+
+def _used(runs: list[Body], namespace: str) -> list[tuple[str, str]]:
+    """The Tools that the runs of a namespace name."""
+    wanted = {
+        step["tool"] for run in runs if run["metadata"]["namespace"] == namespace for step in run["spec"]["steps"]
+    }
+    kinds = [(effect, asks) for effect in dict.fromkeys(EFFECTS) for asks in ("Never", "Always")]
+    return [kind for kind in kinds if tool_name(*kind) in wanted]
+
+
+def _tool(namespace: str, effect: str, asks: str) -> Body:
+    spec = {
+        "description": "Does it.",
+        "image": _IMAGE,
+        "effect": effect,
+        "approval": asks,
+        "timeout": "10s",
+        "retry": {"attempts": 3, "initialBackoff": "1s", "maxBackoff": "20s"},
+    }
+    return _object("Tool", namespace, tool_name(effect, asks), spec)
+
+
+def _run(random: Random, number: int) -> Body:
+    count = random.choice((1, 1, 2, 3, 4))
+    order = random.choice(("Sequence", "Graph"))
+    steps: list[dict[str, Any]] = []
+    for place in range(count):
+        tool = tool_name(random.choice(EFFECTS), random.choice(("Never", "Never", "Always")))
+        step: dict[str, Any] = {"name": f"s{place}", "tool": tool}
+        before = [it["name"] for it in steps]
+        needs = random.sample(before, random.randint(0, min(2, len(before))))
+        if order == "Graph" and needs:
+            step["needs"] = sorted(needs)
+        if order == "Sequence" and before and random.random() < 0.3:
+            step["args"] = {"of": f"${{steps.{before[-1]}.output}}"}
+        if random.random() < 0.2:
+            step["onFailure"] = "Continue"
+        steps.append(step)
+    spec: dict[str, Any] = {"steps": steps, "order": order}
+    if random.random() < 0.2:
+        spec["deadline"] = random.choice(("5s", "30s", "120s"))
+    return _object("AgentRun", random.choice(NAMESPACES), f"run-{number}", spec)
+
+
+def _object(kind: str, namespace: str, name: str, spec: Body) -> Body:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}

@@ -1,0 +1,183 @@
+"""Bugs that are put in, one at a time: the simulation finds every one. What finds none would prove nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from agentruns import answers, performing
+from agentruns.clock import utc_now
+from agentruns.cluster import APPROVALS, Body, Cluster, Resource
+from agentruns.core import attempts, look, patches, steps, watching
+from agentruns.core.actions import Action, CollectPods, ReleasePod, SettleApproval, Ungate
+from agentruns.core.attempts import Ended, Next, Outcome, examined, follows
+from agentruns.core.inputs import Attempt
+from agentruns.core.look import Look, Moved
+from agentruns.core.model import Metadata, Status, rfc3339
+from agentruns.core.observed import PodSeen
+from agentruns.core.resources import Effect, RunStatus, StepState
+from agentruns.performing import Performer
+from agentruns.reconciler import Pass
+from agentruns.store import Store
+
+from tests.simulation.courses import courses
+from tests.simulation.world.kubelet import Kubelet
+
+SEEDS = range(5000, 6000)
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A bug, the habits of the world in which it shows, and what is then said of it."""
+
+    plant: Plant
+    broken: str
+    habits: frozenset[str] = frozenset()
+
+
+def _performing_first(kinds: tuple[type[Action], ...]) -> Plant:
+    """Actions of these kinds are performed before what led to them is recorded."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        decided = Pass._decided
+        performed = Pass._record
+
+        async def remembered(self: Pass) -> Any:
+            self.decision = decision = await decided(self)  # type: ignore[attr-defined]
+            return decision
+
+        async def recorded(self: Pass, status: RunStatus) -> bool:
+            for action in getattr(self, "decision").actions:  # noqa: B009
+                if isinstance(action, kinds):
+                    await self._perform(action)
+            return await performed(self, status)
+
+        monkeypatch.setattr(Pass, "_decided", remembered)
+        monkeypatch.setattr(Pass, "_record", recorded)
+
+    return plant
+
+
+def _ungating_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(performing, "gate_off", lambda uid: patches.gate_off(uid)[1:])
+
+
+def _recording_whatever_stands_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    put = Cluster.put_status
+
+    async def unguarded(self: Cluster, resource: Resource, metadata: Metadata, status: Status) -> Body:
+        return await put(self, resource, metadata.model_copy(update={"resource_version": ""}), status)
+
+    monkeypatch.setattr(Cluster, "put_status", unguarded)
+
+
+def _a_key_for_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = Look.attempt
+
+    def other(self: Look) -> Attempt:
+        made = attempt(self)
+        return replace(made, idempotency_key=f"{made.idempotency_key}-{made.number}")
+
+    monkeypatch.setattr(look.Look, "attempt", other)
+
+
+def _trying_again_whatever_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    def always(effect: Effect, outcome: Outcome) -> Next:
+        return Next.RETRY if outcome is Outcome.UNKNOWN else follows(effect, outcome)
+
+    monkeypatch.setattr(watching, "follows", always)
+
+
+def _going_on_before_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_once(it: Look) -> Moved:
+        found = examined(it.record, it.seen)
+        assert isinstance(found, Ended)
+        return watching._after(it, found, follows(it.tool.effect, found.outcome))
+
+    monkeypatch.setattr(watching, "_closing", at_once)
+
+
+def _believing_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def known(_: Cluster, store: Store, *about: Any) -> bool:
+        return any(about[-1] in pods for pods in store._pods.values())
+
+    monkeypatch.setattr(answers, "is_there", known)
+
+
+def _waiting_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = watching._again
+
+    def unrecorded(it: Look, ended: Ended) -> Moved:
+        moved = again(it, ended)
+        return replace(moved, record=moved.record.model_copy(update={"next_attempt_at": None}))
+
+    monkeypatch.setattr(watching, "_again", unrecorded)
+
+
+def _ending_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "stopped", lambda it: Moved(it.ended(StepState.CANCELLED, "RunEnded")))
+
+
+def _settling_what_stands_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unguarded(self: Performer, action: SettleApproval) -> None:
+        status = {"state": action.state.value, "decidedAt": rfc3339(utc_now())}
+        operations = [{"op": "add", "path": "/status", "value": status}]
+        await self._cluster.patch(APPROVALS, self._namespace, action.name, operations, "status")
+
+    monkeypatch.setattr(Performer, "_settle", unguarded)
+
+
+def _taking_lost_for_never_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never_began(pod: PodSeen) -> bool:
+        return pod.end is not None and not pod.end.known
+
+    monkeypatch.setattr(attempts, "_never_began", never_began)
+
+
+def _forgetting_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Store, "take_list", lambda *_: None)
+
+
+def _running_a_program_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Kubelet, "marker", False)
+
+
+BUGS = {
+    "start before record": Planted(_performing_first((Ungate,)), "was never recorded"),
+    "adopt without a look at the UID": Planted(
+        _ungating_by_name, "was never recorded", frozenset({"two operators", "pod torn out", "slow requests"})
+    ),
+    "no version on the write of the status": Planted(
+        _recording_whatever_stands_there, "", frozenset({"two operators", "slow watch", "freeze"})
+    ),
+    "delete before record": Planted(_performing_first((ReleasePod, CollectPods)), "let go of before"),
+    "the attempt in the key": Planted(_a_key_for_each_attempt, "two idempotency keys"),
+    "retry of what is unknown": Planted(_trying_again_whatever_it_was, "acts twice"),
+    "next attempt before the last is closed": Planted(_going_on_before_it_is_closed, "run at once"),
+    "absence believed from the store": Planted(
+        _believing_the_store, "taken for gone", frozenset({"two operators", "slow watch", "watch gap", "crash"})
+    ),
+    "a wait in memory": Planted(_waiting_in_memory, "before its time"),
+    "final while an effect is in flight": Planted(_ending_at_once, "still runs", frozenset({"run cancelled"})),
+    "an answer settled from a stale look": Planted(
+        _settling_what_stands_there, "", frozenset({"two operators", "slow watch", "run cancelled", "freeze"})
+    ),
+    "lost sight of taken for never begun": Planted(
+        _taking_lost_for_never_begun, "acts twice", frozenset({"node lost"})
+    ),
+    "what vanished in a gap stays known": Planted(
+        _forgetting_nothing, "not settled", frozenset({"watch gap", "pod torn out"})
+    ),
+    "a program that runs twice": Planted(_running_a_program_twice, "", frozenset({"container started twice"})),
+}
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug = BUGS[name]
+    bug.plant(monkeypatch)
+    with courses(SEEDS, bug.habits) as them:
+        found = next((it for it in them if any(bug.broken in said for said in it.violations)), None)
+    assert found is not None, f"{len(SEEDS)} seeds say nothing of it"

@@ -1,0 +1,363 @@
+"""Nodes and their kubelets: pods without a gate are bound, started, reported, stopped, and lost sight of."""
+
+import asyncio
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+from agentruns.cluster import Body
+
+from tests.simulation.world.api import Change, Refused
+from tests.simulation.world.habits import Habits
+from tests.simulation.world.programs import Program, late, program, second
+from tests.simulation.world.world import World
+
+KILL_AFTER: Final = 5.0
+GIVEN_UP: Final = 340.0
+"""Seconds after which the pods of a node that is not heard of are deleted."""
+STATUS_UNKNOWN: Final = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
+SUDDEN: Final = frozenset({"NodeLost", "Restarted"})
+"""Ends that give a program no time."""
+
+
+class Witness(Protocol):
+    """Who looks on while programs run."""
+
+    def started(self, pod: Body) -> None:
+        """A program has been started."""
+
+    def acted(self, pod: Body) -> None:
+        """A program has its effect, now."""
+
+    def printed(self, pod: Body, token: str) -> None:
+        """A program prints its good result."""
+
+    def ended(self, pod: Body) -> None:
+        """A program has ended."""
+
+
+class Container:
+    """The container of a pod: what it printed, and whether it still runs."""
+
+    def __init__(self, image: str) -> None:
+        self.image = image
+        self.log = bytearray()
+        self.ended = False
+        self.lost = False
+        self.message = ""
+        self.restarts = 0
+        self.started_at = ""
+        self._news: list[asyncio.Future[None]] = []
+
+    def tells(self) -> None:
+        """Whoever follows the log reads on."""
+        waiting, self._news = self._news, []
+        for it in waiting:
+            if not it.done():
+                it.set_result(None)
+
+    async def news(self) -> None:
+        """Until more is printed, or the container has ended."""
+        self._news.append(asyncio.get_running_loop().create_future())
+        await self._news[-1]
+
+
+class Kubelet:
+    """Every node's, as one."""
+
+    marker = True
+    """Whether entry points refuse to run twice; a world without shows what rests on it."""
+
+    def __init__(self, world: World, witness: Witness, reliable: float) -> None:
+        self.world, self.witness, self.reliable = world, witness, reliable
+        self._lives: dict[str, PodLife] = {}
+
+    def changed(self, change: Change) -> None:
+        """A pod has changed; one that nothing keeps from running begins."""
+        if change.plural != "pods":
+            return
+        uid = change.last["metadata"]["uid"]
+        if life := self._lives.get(uid):
+            life.seen(change.after)
+        elif change.after is not None and not change.after["spec"].get("schedulingGates"):
+            life = self._lives[uid] = PodLife(self, change.after)
+            self.world.begins(life.course())
+
+    def container(self, namespace: str, name: str) -> Container:
+        """The container whose log is asked for; Refused where there is none to be read."""
+        pod = self.world.api.find("pods", namespace, name)
+        if pod is None:
+            raise Refused(404, "NotFound", f'pods "{name}" not found')
+        life = self._lives.get(pod["metadata"]["uid"])
+        if life is None or life.container is None:
+            raise Refused(400, "BadRequest", 'container "tool" is waiting to start')
+        if life.container.lost or life.is_cut_off:
+            raise Refused(500, "InternalError", "the log cannot be read from its node")
+        return life.container
+
+    def can_be_read(self, uid: str, token: str) -> bool:
+        """Whether the log of a pod, asked now, holds this token."""
+        life = self._lives.get(uid)
+        box = life.container if life else None
+        return bool(life and box and not box.lost and not life.is_cut_off and token.encode() in box.log)
+
+
+class PodLife:
+    """One pod on its node, from the scheduler to its end."""
+
+    def __init__(self, kubelet: Kubelet, pod: Body) -> None:
+        self._kubelet, self._world = kubelet, kubelet.world
+        self._pod = pod
+        self.uid, self._name = pod["metadata"]["uid"], pod["metadata"]["name"]
+        self._namespace = pod["metadata"]["namespace"]
+        self.container: Container | None = None
+        self._stop = asyncio.Event()
+        self._why = ""
+        self._cut_until = 0.0
+        self._acknowledged: float | None = None
+        self._deadline = float("inf")
+
+    @property
+    def _habits(self) -> Habits:
+        return self._world.habits
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether nothing is heard of its node for now."""
+        return self._world.loop.time() < self._cut_until
+
+    # ----------------------------------------------------------------------------------- what is ordered
+
+    def seen(self, pod: Body | None) -> None:
+        """The pod has changed: what that means for its container is known to the kubelet after a while."""
+        if self._acknowledged is None:
+            return
+        if pod is None or "deletionTimestamp" in pod["metadata"]:
+            self._orders("Deleted", self._hears(0.3))
+            return
+        deadline = self._acknowledged + pod["spec"].get("activeDeadlineSeconds", float("inf"))
+        if deadline < self._deadline:
+            self._deadline = deadline
+            self._orders("DeadlineExceeded", max(deadline - self._world.loop.time(), self._hears(0.3)))
+
+    def _hears(self, usual: float) -> float:
+        """Seconds until something reaches the kubelet, or something of it the API server."""
+        return max(self._cut_until - self._world.loop.time(), 0) + self._world.delay(usual)
+
+    def _orders(self, why: str, seconds: float) -> None:
+        self._world.later(seconds, self._ordered, why)
+
+    def _ordered(self, why: str) -> None:
+        if self.is_cut_off and why not in SUDDEN:
+            self._orders(why, self._hears(0.3))
+        elif not self._stop.is_set():
+            self._why = why
+            self._stop.set()
+
+    async def _goes_on(self, seconds: float) -> bool:
+        """Whether nobody stopped the container for so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            return True
+        return False
+
+    # ---------------------------------------------------------------------------------------- its course
+
+    async def course(self) -> None:
+        """From the scheduler to the end."""
+        await asyncio.sleep(self._world.delay(0.05))
+        if self._habits.strikes("unschedulable"):
+            why = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"}
+            self._report(conditions=[why])
+            await asyncio.sleep(self._world.delay(200))
+        if not self._bound():
+            return
+        self._acknowledged = self._world.loop.time()
+        self._deadline = self._acknowledged + self._pod["spec"]["activeDeadlineSeconds"]
+        self._orders("DeadlineExceeded", self._deadline - self._acknowledged)
+        if self._habits.strikes("kubelet cut off"):
+            self._cut_until = self._world.loop.time() + self._world.delay(150)
+            self._world.later(GIVEN_UP, self._given_up_if_cut_off)
+        if self._habits.strikes("evicted before start"):
+            await asyncio.sleep(self._hears(0.2))
+            self._report(phase="Failed", reason="Evicted", conditions=[_disrupted()])
+            return
+        if self._habits.strikes("node lost"):
+            self._orders("NodeLost", self._world.delay(1.0))
+        if await self._goes_on(self._until_start()):
+            await self._ran()
+        elif self._why == "NodeLost":
+            await self._lost()
+        else:
+            await asyncio.sleep(self._hears(0.3))
+            reason = {"reason": self._why} if self._why == "DeadlineExceeded" else {}
+            self._report(phase="Failed", container={"state": {"terminated": STATUS_UNKNOWN}}, **reason)
+            self._gone()
+
+    def _bound(self) -> bool:
+        pod = self._current()
+        if pod is None or "deletionTimestamp" in pod["metadata"]:
+            return False
+        self._world.api.write("pods", pod, {**pod, "spec": {**pod["spec"], "nodeName": "node-1"}})
+        return True
+
+    def _until_start(self) -> float:
+        if self._habits.strikes("started after its time"):
+            return 300 + self._world.delay(60)
+        return self._world.delay(60.0 if self._habits.strikes("late kubelet") else 0.2)
+
+    async def _ran(self) -> None:
+        """The container's life, and that of the one that is started in its place."""
+        world, fate = self._world, ""
+        self.container = Container(self._pod["spec"]["containers"][0]["image"])
+        if self._habits.strikes("container started twice"):
+            fate = "Restarted"
+        elif self._habits.strikes("evicted after start"):
+            fate = "Evicted"
+        if fate:
+            self._orders(fate, world.delay(1.0))
+        code = await self._executed(self._program())
+        if self._why == "Restarted":
+            self._stop.clear()
+            self.container.restarts += 1
+            self.container.log.clear()
+            self.container.message = ""
+            code = await self._executed(self._program() if not self._kubelet.marker else second())
+        await self._concluded(code)
+
+    def _program(self) -> Program:
+        variables = {it["name"]: it.get("value", "") for it in self._pod["spec"]["containers"][0]["env"]}
+        if self._world.loop.utc_now() >= datetime.fromisoformat(variables["AGENTRUN_NOT_AFTER"]):
+            return late()
+        return program(self._world.random, self._kubelet.reliable, f"said-by-{self.uid}")
+
+    async def _executed(self, it: Program) -> int:
+        """The exit code of a program, which may act until the very end."""
+        assert self.container is not None
+        self.container.started_at = self._seconds()
+        self._kubelet.witness.started(self._pod)
+        self._world.later(self._hears(0.1), self._running)
+        alive = await self._goes_on(it.before)
+        if it.effect and (alive or (self._why not in SUDDEN and self._world.random.random() < 0.3)):
+            self._kubelet.witness.acted(self._pod)
+        alive = alive and await self._goes_on(it.after)
+        if alive and it.says:
+            self._prints(it)
+        if alive and it.hangs:
+            await self._stop.wait()
+        alive = alive and not it.hangs and await self._goes_on(it.lingers)
+        if not alive and self._why not in SUDDEN:
+            await asyncio.sleep(self._world.random.uniform(0, KILL_AFTER))
+        self._kubelet.witness.ended(self._pod)
+        return it.code if alive else 137
+
+    def _prints(self, it: Program) -> None:
+        assert self.container is not None
+        line = f"agentrun-result/{self.uid} {it.says}"
+        self.container.log += f"working\n{line}\n".encode()
+        self.container.message = line if it.message else ""
+        self.container.tells()
+        if it.good:
+            self._kubelet.witness.printed(self._pod, it.good)
+
+    async def _concluded(self, code: int) -> None:
+        """The container's end is reported, however late."""
+        container = self.container
+        assert container is not None
+        container.ended = True
+        container.lost = self._why in ("NodeLost", "Evicted") or self._habits.strikes("log lost")
+        container.tells()
+        if self._why == "NodeLost":
+            await self._lost()
+            return
+        finished_at = self._seconds()
+        await asyncio.sleep(self._hears(60.0 if self._habits.strikes("late status") else 1.0))
+        while self.is_cut_off:
+            await asyncio.sleep(self._hears(0.3))
+        ended = {
+            "exitCode": code,
+            "reason": "Completed" if code == 0 else "Error",
+            "startedAt": container.started_at,
+            "finishedAt": finished_at,
+            "containerID": "containerd://1",
+            "message": container.message,
+        }
+        reason = {"reason": self._why} if self._why in ("Evicted", "DeadlineExceeded") else {}
+        conditions = {"conditions": [_disrupted()]} if self._why == "Evicted" else {}
+        phase = "Succeeded" if code == 0 and not reason else "Failed"
+        self._report(phase=phase, container={"state": {"terminated": ended}}, **reason, **conditions)
+        self._gone()
+
+    def _running(self) -> None:
+        """Reports that the container runs, unless it has ended by then."""
+        if self.is_cut_off:
+            self._world.later(self._hears(0.1), self._running)
+        elif self.container is not None and not self.container.ended:
+            running = {"state": {"running": {"startedAt": self.container.started_at}}}
+            self._report(phase="Running", container=running)
+
+    # ------------------------------------------------------------------------------------- what is lost
+
+    async def _lost(self) -> None:
+        """The node is gone: its pods are deleted by others, and nobody ever says how they ended."""
+        if self._world.random.random() < 0.3:
+            await asyncio.sleep(self._world.delay(60))
+            self._came_back()
+            return
+        await asyncio.sleep(GIVEN_UP)
+        self._given_up()
+        await asyncio.sleep(self._world.delay(200))
+        if self._world.random.random() < 0.5:
+            self._came_back()
+        else:
+            self._report(phase="Failed", conditions=[_disrupted()])
+            self._gone(force=True)
+
+    def _came_back(self) -> None:
+        """The node is there again, and has lost sight of the container."""
+        known = {"startedAt": self.container.started_at, "containerID": "containerd://1"} if self.container else {}
+        self._report(phase="Failed", container={"state": {"terminated": STATUS_UNKNOWN | known}})
+        self._gone()
+
+    def _given_up_if_cut_off(self) -> None:
+        if self.is_cut_off:
+            self._given_up()
+
+    def _given_up(self) -> None:
+        if self._current() is not None:
+            self._report(conditions=[_disrupted()])
+            self._world.api.delete("pods", self._namespace, self._name)
+
+    # ------------------------------------------------------------------------------------ what is stored
+
+    def _current(self) -> Body | None:
+        pod = self._world.api.find("pods", self._namespace, self._name)
+        return pod if pod is not None and pod["metadata"]["uid"] == self.uid else None
+
+    def _report(self, container: Body | None = None, **status: Any) -> None:
+        pod = self._current()
+        if pod is None:
+            return
+        changed = {**pod["status"], **status}
+        if container is not None:
+            box = self.container
+            common = {"name": "tool", "image": "tool", "imageID": box.image if box else ""}
+            restarts = {"restartCount": box.restarts} if box and box.restarts else {}
+            created = {"containerID": "containerd://1"} if box else {}
+            changed["containerStatuses"] = [{**common, **created, **restarts, **container}]
+        self._world.note(f"kubelet: {self._name} {changed.get('phase')} {changed.get('reason', '')} {self._why}")
+        self._world.api.write("pods", pod, {**pod, "status": changed})
+
+    def _gone(self, *, force: bool = False) -> None:
+        """A pod that is being deleted has ended, so that nothing of this node keeps it."""
+        pod = self._current()
+        if pod is not None and (force or "deletionTimestamp" in pod["metadata"]):
+            self._world.api.delete("pods", self._namespace, self._name, grace=0)
+
+    def _seconds(self) -> str:
+        return self._world.loop.utc_now().isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _disrupted() -> Body:
+    return {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
