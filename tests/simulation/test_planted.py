@@ -157,7 +157,7 @@ BUGS = {
     "retry of what is unknown": Planted(_trying_again_whatever_it_was, "acts twice"),
     "next attempt before the last is closed": Planted(_going_on_before_it_is_closed, "run at once"),
     "absence believed from the store": Planted(
-        _believing_the_store, "taken for gone", frozenset({"two operators", "slow watch", "watch gap", "crash"})
+        _believing_the_store, "taken for gone", frozenset({"two operators", "slow watch"})
     ),
     "a wait in memory": Planted(_waiting_in_memory, "before its time"),
     "final while an effect is in flight": Planted(_ending_at_once, "still runs", frozenset({"run cancelled"})),
