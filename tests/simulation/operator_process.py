@@ -21,6 +21,7 @@ from agentruns.performing import StaleError
 from agentruns.queue import Queue
 from agentruns.reconciler import App, reconcile
 from agentruns.results import Followers
+from agentruns.room import Room
 from agentruns.settings import Settings
 from agentruns.store import Store
 
@@ -65,13 +66,15 @@ class OperatorProcess:
         self._queue = Queue(self._pass, self._failed, workers=WORKERS)
         self.store = Store(self._queue.add, lambda _: None)
         evaluators = InlineEvaluators()
+        settings = Settings(pod_retention=RETENTION)
         self.app = App(
             self._cluster,
             self.store,
             Answers(self._cluster, self.store, self._queue.add, evaluators),
+            Room(settings.limits, self.store, self._queue.add),
             Followers(self._cluster, self.store),
             Announcer(self._cluster, name),
-            Settings(pod_retention=RETENTION),
+            settings,
         )
         self._watches: list[Watch] = []
         self._tasks = [world.loop.create_task(self._operates())]
