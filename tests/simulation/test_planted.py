@@ -8,14 +8,14 @@ import pytest
 from agentruns import answers, performing
 from agentruns.clock import utc_now
 from agentruns.cluster import APPROVALS, Body, Cluster, Resource
-from agentruns.core import attempts, look, patches, steps, watching
+from agentruns.core import aftermath, attempts, look, patches, steps, watching
 from agentruns.core.actions import Action, CollectPods, ReleasePod, SettleApproval, Ungate
 from agentruns.core.attempts import Ended, Next, Outcome, examined, follows
 from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
 from agentruns.core.model import Metadata, Status, rfc3339
 from agentruns.core.observed import PodSeen
-from agentruns.core.resources import Effect, RunStatus, StepState
+from agentruns.core.resources import Effect, RunStatus, StepState, StepStatus
 from agentruns.performing import Performer
 from agentruns.reconciler import Pass
 from agentruns.store import Store
@@ -136,6 +136,15 @@ def _taking_lost_for_never_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "_never_began", never_began)
 
 
+def _letting_go_of_what_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = aftermath._may_be_wanted
+
+    def gated(pod: PodSeen, record: StepStatus | None) -> bool:
+        return pod.gated and wanted(pod, record)
+
+    monkeypatch.setattr(aftermath, "_may_be_wanted", gated)
+
+
 def _forgetting_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "take_list", lambda *_: None)
 
@@ -166,6 +175,9 @@ BUGS = {
     ),
     "lost sight of taken for never begun": Planted(
         _taking_lost_for_never_begun, "acts twice", frozenset({"node lost"})
+    ),
+    "a pod let go of by an old record": Planted(
+        _letting_go_of_what_is_not_known, "let go of before", frozenset({"two operators", "slow watch"})
     ),
     "what vanished in a gap stays known": Planted(
         _forgetting_nothing, "not settled", frozenset({"watch gap", "pod torn out"})

@@ -66,6 +66,15 @@ def test_a_pod_that_was_made_before_a_crash_is_kept_for_its_step_and_adopted() -
     assert before.says("a", 1).go().step("b").pod_uid == made
 
 
+def test_a_pod_that_another_operator_has_recorded_since_is_held() -> None:
+    """Watches tell of pods and runs apart: that it was let go may be known before that it was recorded."""
+    run = play(a_step("a"), a_step("b"))
+    begun = replace(run.pods[run.step("a").pod_uid], uid="begun", name="begun", step="b", gated=False, node="node-1")
+    run.pods["begun"] = begun
+    run.go()
+    assert (run.actions(ReleasePod), run.pods["begun"]) == ([], begun)
+
+
 def test_a_pod_that_its_step_does_not_need_any_more_goes_with_the_end_of_the_run() -> None:
     run = play(a_step("a"), a_step("b", when="steps.a.output"))
     run.pods["early"] = replace(run.pods[run.step("a").pod_uid], uid="early", name="early", step="b", gated=True)

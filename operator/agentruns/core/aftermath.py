@@ -51,8 +51,13 @@ def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
 
 
 def _may_be_wanted(pod: PodSeen, record: StepStatus | None) -> bool:
-    """Whether a gated pod may be the one that its step begins with: made by a pass that came to no end."""
-    return pod.gated and not pod.deleting and (record is None or record.state in _NOT_BEGUN)
+    """Whether a pod may be one that its step holds: made by a pass that came to no end, or recorded since.
+
+    A pod without its gate was recorded by somebody; a record that does not name it is older than that, or newer.
+    """
+    if pod.gated:
+        return not pod.deleting and (record is None or record.state in _NOT_BEGUN)
+    return record is None or record.pod_uid != pod.uid
 
 
 def _has_said_all(pod: PodSeen, record: StepStatus | None) -> bool:
