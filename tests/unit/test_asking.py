@@ -7,7 +7,7 @@ import pytest
 from agentruns.core.actions import ReleasePod, SettleApproval, Ungate
 from agentruns.core.observed import PodIsGone, PolicyEnforced, Refusal
 from agentruns.core.outputs import MAX_STORED
-from agentruns.core.resources import Approval, Phase
+from agentruns.core.resources import Approval, ApprovalState, ApprovalStatus, Phase
 
 from tests.unit.builders import NAMESPACE, NOW, a_run, a_step, a_tool, later
 from tests.unit.play import Play, play
@@ -93,6 +93,15 @@ def test_reject_ends_the_run_with_the_persons_reason(reason: str, said: str) -> 
     assert run.status.message == f"step refund: alice@example.com rejected it{said}; done before: nothing"
     assert run.approval_states() == ["Rejected"]
     assert run.pods == {}
+
+
+def test_a_question_that_was_superseded_is_not_settled_anew_by_an_old_look_at_its_run() -> None:
+    run = asking()
+    approval = run.approval_of("refund")
+    superseded = ApprovalStatus(state=ApprovalState.SUPERSEDED, decided_at=NOW)
+    run.approvals[approval.metadata.name] = approval.model_copy(update={"status": superseded})
+    run.decides("refund", "Approve")
+    assert (run.actions(SettleApproval), run.states()) == ([], {"refund": "AwaitingApproval"})
 
 
 def test_a_rejection_that_may_be_lets_the_run_go_on() -> None:

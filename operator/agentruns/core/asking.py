@@ -163,7 +163,8 @@ def _counted(approval: Approval, seen: Observed) -> RecordedDecision | NoAnswer:
         settle = SettleApproval(
             approval.metadata.name, approval.metadata.uid, approval.metadata.resource_version, state
         )
-        return NoAnswer(preparations=(settle,))
+        # Settled otherwise, the run has ended without the answer, and this look at it is an old one.
+        return NoAnswer(preparations=(settle,) if approval.status.state is ApprovalState.PENDING else ())
     return RecordedDecision(
         verdict=decision.verdict,
         by=decision.by,
