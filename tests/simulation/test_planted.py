@@ -107,13 +107,13 @@ def _believing_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _waiting_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    again = watching._again
+    again = watching.again
 
     def unrecorded(it: Look, ended: Ended) -> Moved:
         moved = again(it, ended)
         return replace(moved, record=moved.record.model_copy(update={"next_attempt_at": None}))
 
-    monkeypatch.setattr(watching, "_again", unrecorded)
+    monkeypatch.setattr(watching, "again", unrecorded)
 
 
 def _ending_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
