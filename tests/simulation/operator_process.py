@@ -16,7 +16,7 @@ from agentruns.core.observed import Costly, Evaluation, Validation
 from agentruns.core.problems import Problem
 from agentruns.core.schemas import validated
 from agentruns.costly import Evaluators
-from agentruns.listing import first_listing, keep_listing
+from agentruns.listing import list_persistently, keep_listing
 from agentruns.performing import StaleError
 from agentruns.queue import Queue
 from agentruns.reconciler import App, reconcile
@@ -80,12 +80,12 @@ class OperatorProcess:
         self._tasks = [world.loop.create_task(self._operates())]
 
     async def _operates(self) -> None:
-        await first_listing(self._cluster, self.store, ())
+        await list_persistently(self._cluster, self.store, ())
         self._watches = watches(self.world, self.process, self.store)
         for watch in self._watches:
             self.world.api.changed.append(watch.changed)
             self.world.later(self.world.delay(0.1), self.process.reaches, watch.begins)
-        self._tasks.append(self.world.loop.create_task(keep_listing(self._cluster, self.store, ())))
+        self._tasks.append(self.world.loop.create_task(keep_listing(self._cluster, self.store, (), asyncio.Event())))
         await self._queue.run()
 
     async def _pass(self, key: Key) -> float | None:
