@@ -16,7 +16,7 @@ from agentruns.core.observed import Costly, Evaluation, Validation
 from agentruns.core.problems import Problem
 from agentruns.core.schemas import validated
 from agentruns.costly import Evaluators
-from agentruns.listing import list_persistently, keep_listing
+from agentruns.listing import keep_listing, list_persistently
 from agentruns.performing import StaleError
 from agentruns.queue import Queue
 from agentruns.reconciler import App, reconcile

@@ -19,6 +19,7 @@ class Response:
 
     def __init__(self, status: int, content: Any, reason: str = "") -> None:
         self.status, self.content, self.reason = status, content, reason
+        self.headers: dict[str, str] = {}
         self.response = self
 
     async def read(self) -> bytes:
