@@ -22,6 +22,8 @@ class Promises:
         self.can_be_read: Callable[[str, str], bool]
         self._recorded: dict[str, tuple[str, int]] = {}
         """By the UID of a pod, the step and epoch that it was ever recorded for."""
+        self._run_again: set[str] = set()
+        """The UIDs of runs that a person had go on with a task of which nobody knows how far it came."""
         self._approved: set[tuple[str, str]] = set()
         self._running: dict[tuple[str, str], str] = {}
 
@@ -49,6 +51,9 @@ class Promises:
         before = [it for it in self._world.ledger.effects if (it.run_uid, it.step) == (run_uid, step)]
         if tool["effect"] == "NonIdempotent" and any(it.epoch == epoch for it in before):
             self._world.violated(f"step {step} acts twice in epoch {epoch}")
+        others = [it for it in self._world.ledger.effects if it.key == key and it.run_uid != run_uid]
+        if tool["effect"] == "NonIdempotent" and others and run_uid not in self._run_again:
+            self._world.violated(f"step {step} acts for a task that another run has acted for")
         if any(it.key != key for it in before):
             self._world.violated(f"step {step} acts under two idempotency keys")
         self._world.note(f"EFFECT of step {step} by {uid}")
@@ -138,11 +143,13 @@ class Promises:
         stood = before.get("status", {}).get("state", "Pending")
         if stood not in ("Pending", after.get("status", {}).get("state")):
             self._world.violated(f"approval {after['metadata']['name']} was settled, and is settled anew")
-        place = (spec["runRef"]["uid"], spec["step"])
+        place = (spec["runRef"]["uid"], spec.get("step", ""))
         if after.get("status", {}).get("state") == "Approved":
             if spec.get("decision", {}).get("verdict") != "Approve":
                 self._world.violated(f"approval {after['metadata']['name']} is settled as nobody decided")
             self._approved.add(place)
+        if (spec.get("decision") or {}).get("verdict") == "RunAgain":
+            self._run_again.add(place[0])
 
     def _tried_again(self, waited: Body) -> None:
         """A wait is recorded, so that no restart shortens it; what a person has run again does not wait."""

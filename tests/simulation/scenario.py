@@ -14,6 +14,8 @@ EFFECTS: Final = ("ReadOnly", "Idempotent", "NonIdempotent", "NonIdempotent")
 def manifests(random: Random) -> list[Body]:
     """Tools first, then one to three runs."""
     runs = [_run(random, number) for number in range(random.choice((1, 1, 2, 3)))]
+    if random.random() < 0.2:
+        runs.append(_of_the_same_task(runs[0]))
     return [
         _tool(namespace, effect, asks) for namespace in NAMESPACES for effect, asks in _used(runs, namespace)
     ] + runs
@@ -65,6 +67,12 @@ def _run(random: Random, number: int) -> Body:
     if random.random() < 0.2:
         spec["deadline"] = random.choice(("5s", "30s", "120s"))
     return _object("AgentRun", random.choice(NAMESPACES), f"run-{number}", spec)
+
+
+def _of_the_same_task(run: Body) -> Body:
+    """A run that is applied for the task that another one is for."""
+    run["spec"]["idempotencyKey"] = "task-1"
+    return _object("AgentRun", run["metadata"]["namespace"], "again", run["spec"])
 
 
 def _object(kind: str, namespace: str, name: str, spec: Body) -> Body:

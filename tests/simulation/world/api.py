@@ -162,8 +162,15 @@ class ApiServer:
         for field in ("uid", "resourceVersion"):
             if metadata.get(field) and metadata[field] != before["metadata"][field]:
                 raise _conflict(asked, f"{field} is {before['metadata'][field]}, not {metadata[field]}")
-        changed = {"status": asked.body.get("status", {})} if asked.subresource else {"spec": asked.body["spec"]}
-        return self.write(asked.plural, before, {**before, **changed})
+        if asked.subresource:
+            return self.write(asked.plural, before, {**before, "status": asked.body.get("status", {})})
+        kept = {
+            field: before["metadata"][field] for field in ("uid", "creationTimestamp", "generation", "resourceVersion")
+        }
+        after = {**_copy(asked.body), "metadata": {**asked.body["metadata"], **kept}}
+        return self.write(
+            asked.plural, before, {**after, **({"status": before["status"]} if "status" in before else {})}
+        )
 
     def _patched(self, asked: Request) -> Body:
         before = self._found(asked)
