@@ -8,14 +8,15 @@ import pytest
 from agentruns import answers, performing
 from agentruns.clock import utc_now
 from agentruns.cluster import APPROVALS, Body, Cluster, Resource
-from agentruns.core import aftermath, attempts, look, patches, steps, watching
+from agentruns.core import aftermath, attempts, lifecycle, look, patches, steps, watching
 from agentruns.core.actions import Action, CollectPods, ReleasePod, SettleApproval, Ungate
 from agentruns.core.attempts import Ended, Next, Outcome, examined, follows
+from agentruns.core.claims import turn_of
 from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
 from agentruns.core.model import Metadata, Status, rfc3339
-from agentruns.core.observed import PodSeen
-from agentruns.core.resources import Effect, RunStatus, StepState, StepStatus
+from agentruns.core.observed import Observed, PodSeen
+from agentruns.core.resources import AgentRun, Effect, RunStatus, StepState, StepStatus
 from agentruns.performing import Performer
 from agentruns.reconciler import Pass
 from agentruns.store import Store
@@ -145,6 +146,13 @@ def _letting_go_of_what_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aftermath, "_may_be_wanted", gated)
 
 
+def _claiming_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(run: AgentRun, seen: Observed) -> Any:
+        return turn_of(run, seen) if run.status.started_at is not None else None
+
+    monkeypatch.setattr(lifecycle, "turn_of", late)
+
+
 def _forgetting_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "take_list", lambda *_: None)
 
@@ -178,6 +186,9 @@ BUGS = {
     ),
     "a pod let go of by an old record": Planted(
         _letting_go_of_what_is_not_known, "let go of before", frozenset({"two operators", "slow watch"})
+    ),
+    "a claim after the first step": Planted(
+        _claiming_after_the_first_step, "another run has acted for", frozenset({"two operators"})
     ),
     "what vanished in a gap stays known": Planted(
         _forgetting_nothing, "not settled", frozenset({"watch gap", "pod torn out"})
