@@ -121,5 +121,5 @@ DOUBT = Life(
 LIVES = (PLAIN, APPROVAL, BIG, RETRY, UNKNOWN, DOUBT)
 OTHER_LISTS = ("list Tool", "list NetworkPolicy", "list ControllerRevision", "list Pod", "list Approval")
 """Calls that come before the one that is killed for all of them."""
-OTHER_CALLS = (*OTHER_LISTS, "create Event")
-"""Calls whose number says nothing: Events are told in the background, and may be lost."""
+OTHER_CALLS = (*OTHER_LISTS, "create Event", "get Pod/log")
+"""Calls that come by chance: Events are told in the background, a log is read anew where a pod's end is seen first."""
