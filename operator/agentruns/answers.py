@@ -10,13 +10,16 @@ from typing import Any, Final, assert_never
 from agentruns.clock import utc_now
 from agentruns.cluster import APPROVALS, CONFIG_MAPS, PODS, REVISIONS, RUNS, ApiError, Cluster
 from agentruns.core.digests import digest, digest_of
+from agentruns.core.journal import records_in
 from agentruns.core.kubelet import pod_seen
 from agentruns.core.lexing import ExpressionError
-from agentruns.core.naming import LABEL_RUN_UID, Key
+from agentruns.core.naming import JOURNAL_KEY, LABEL_RUN_UID, Key
 from agentruns.core.observed import (
     ClaimOf,
+    Content,
     Costly,
     GivenOutput,
+    JournalSegment,
     Lost,
     OfTasks,
     PinnedSpec,
@@ -90,7 +93,7 @@ class Answers:
 
     async def _answer(
         self,
-        question: PodIsGone | ResultOf | StoredOutput | PinnedSpec | PolicyEnforced | GivenOutput | OfTasks,
+        question: PodIsGone | ResultOf | Content | PolicyEnforced | GivenOutput | OfTasks,
         run: AgentRun,
     ) -> Any:
         namespace, uid = run.metadata.namespace, run.metadata.uid
@@ -102,7 +105,7 @@ class Answers:
                 if pod is None:
                     raise LaterError  # it went between look and question, which has the run looked at again
                 return await final_result(self._cluster, namespace, pod)
-            case StoredOutput() | PinnedSpec():
+            case StoredOutput() | JournalSegment() | PinnedSpec():
                 return await self._remembered(namespace, question)
             case GivenOutput():
                 return await self._given_output(namespace, question)
@@ -209,7 +212,7 @@ class Answers:
 
     # ---------------------------------------------------------------------------------- what is remembered
 
-    async def _remembered(self, namespace: str, question: StoredOutput | PinnedSpec) -> Any:
+    async def _remembered(self, namespace: str, question: Content) -> Any:
         """A content that its digest names, read once as long as it is remembered; or Lost, which is not."""
         place = (namespace, question)
         if place not in self._contents:
@@ -231,7 +234,7 @@ class Answers:
         ):
             self._contents.popitem(last=False)
 
-    async def _read(self, namespace: str, question: StoredOutput | PinnedSpec) -> tuple[Any, int]:
+    async def _read(self, namespace: str, question: Content) -> tuple[Any, int]:
         """A content and its size in bytes; LookupError if it is not what its digest says."""
         match question:
             case StoredOutput(ref):
@@ -239,6 +242,10 @@ class Answers:
                 text = (found.get("data") or {}).get(ref.key, "").encode()
                 _expect(digest_of(text) == ref.digest, f"ConfigMap {ref.name}")
                 return json.loads(text), len(text)
+            case JournalSegment(segment):
+                found = await self._cluster.get(CONFIG_MAPS, namespace, segment.name)
+                written = (found.get("data") or {}).get(JOURNAL_KEY, "")
+                return records_in(written, question), len(written)
             case PinnedSpec(tool):
                 found = await self._cluster.get(REVISIONS, namespace, tool.revision)
                 _expect(digest(found.get("data")) == tool.digest, f"ControllerRevision {tool.revision}")

@@ -10,7 +10,7 @@ from tests.space import ECHO, Space, step
 from tests.waiting import until
 
 STEP = {"name": "first", "state": "Asleep", "dream": {"of": "sheep"}}
-LATER = {"formatVersion": 2, "journal": {"head": "sha256:0"}, "steps": [STEP], "message": "a later release was here"}
+LATER = {"formatVersion": 99, "diary": {"head": "sha256:0"}, "steps": [STEP], "message": "a later release was here"}
 
 
 def stalled(run: dict[str, Any]) -> str:

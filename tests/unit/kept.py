@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from agentruns.core.resources import FORMAT_VERSION
-
 from tests.unit.builders import NOW, a_run, a_step, a_tool
 from tests.unit.play import Play
 from tests.unit.stored_pods import RUNNING, ended
@@ -89,7 +87,7 @@ def _pod(play: Play, uid: str) -> dict[str, Any]:
 def main() -> None:
     """Writes the files."""
     for name, play in {"waiting": waiting(), "running": running()}.items():
-        path = FIXTURES / f"v{FORMAT_VERSION}-{name}.json"
+        path = FIXTURES / f"v{play.status.format_version}-{name}.json"
         path.write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": objects(play)}, indent=1) + "\n")
 
 

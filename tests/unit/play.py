@@ -19,11 +19,13 @@ from agentruns.core.actions import (
     Ungate,
     WriteClaim,
 )
+from agentruns.core.journal import records_in
 from agentruns.core.kubelet import pod_seen
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.observed import (
     ClaimOf,
     GivenOutput,
+    JournalSegment,
     NoResult,
     Observed,
     OfTasks,
@@ -144,6 +146,8 @@ class Play:
         match question:
             case PinnedSpec():
                 return ToolSpec.model_validate(self.stored[question.tool.revision]["data"])
+            case JournalSegment():
+                return records_in(self.stored[question.segment.name]["data"]["journal.json"], question)
             case StoredOutput():
                 return json.loads(self.stored[question.ref.name]["data"][question.ref.key])
             case ResultOf():

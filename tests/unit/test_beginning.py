@@ -6,7 +6,7 @@ import pytest
 from agentruns.core.actions import StateConditions, Ungate
 from agentruns.core.lifecycle import decide
 from agentruns.core.observed import Refusal
-from agentruns.core.resources import AgentRun, Phase, RunStatus
+from agentruns.core.resources import FORMAT_VERSION, AgentRun, Phase, RunStatus
 
 from tests.unit.builders import NOW, a_run, a_step, a_tool, later, seen
 from tests.unit.play import Play, play
@@ -101,7 +101,7 @@ def test_what_will_never_be_accepted_ends_the_run_with_the_reason(kind: str) -> 
 def of_a_later_release(**status: Any) -> AgentRun:
     """A run whose status this release cannot read."""
     plain = a_run()
-    return plain.model_copy(update={"status": RunStatus.model_validate({"formatVersion": 2, **status})})
+    return plain.model_copy(update={"status": RunStatus.model_validate({"formatVersion": 99, **status})})
 
 
 def test_a_status_of_a_later_release_is_left_alone_and_says_so_once() -> None:
@@ -114,7 +114,7 @@ def test_a_status_of_a_later_release_is_left_alone_and_says_so_once() -> None:
         ("Reconciling", "False", "NewerFormat"),
         ("Stalled", "True", "NewerFormat"),
     }
-    assert "has format 2, and this operator reads 1; upgrade it" in action.conditions[0].message
+    assert f"has format 99, and this operator reads {FORMAT_VERSION}; upgrade it" in action.conditions[0].message
     status = run.status.model_copy(update={"conditions": (run.status.conditions[0], *action.conditions)})
     told = run.model_copy(update={"status": status})
     assert decide(told, seen(now=later(60))).actions == ()

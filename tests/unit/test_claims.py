@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from agentruns.core.actions import DeleteRun, WriteClaim
-from agentruns.core.claims import OUTPUT_LIMIT
 from agentruns.core.naming import claim_name
 from agentruns.core.observed import ClaimOf, Lost, PolicyEnforced, Question, Refusal
 from agentruns.core.resources import FINAL_PHASES, Approval, Phase, RunStatus
+from agentruns.core.sizes import OUTPUT_LIMIT
 from agentruns.core.tasks import Claim, ClaimState, may_be_deleted, read_claim, task_digest
 
 from tests.unit.builders import NAMESPACE, NOW, a_pod, a_run, a_step, a_tool, later

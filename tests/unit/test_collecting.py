@@ -83,7 +83,7 @@ def test_unfinished_runs_use_what_they_pinned_and_its_network_rules() -> None:
 
 def test_what_a_run_of_a_newer_release_uses_is_not_known() -> None:
     assert used_by([run("Succeeded", formatVersion=1)]) == set()
-    assert used_by([run("Succeeded", formatVersion=2)]) is None
+    assert used_by([run("Succeeded", formatVersion=99)]) is None
 
 
 def test_only_the_version_that_was_looked_at_is_marked() -> None:

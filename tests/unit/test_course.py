@@ -257,7 +257,7 @@ def test_a_pod_that_is_just_going_does_not_use_up_attempts() -> None:
 def test_a_step_that_has_ended_moves_no_more(state: StepState) -> None:
     run = one_step()
     record = run.step("a").model_copy(update={"state": state})
-    look = Look(Reader(run.run, {}, run.look()), run.run.spec.steps[0], record, run.status.tools[0], run.tools["a"])
+    look = Look(Reader(run.run, {}, run.look()), run.run.spec.steps[0], record, run.status.tools[0], run.tools["a"], 0)
     assert advance(look) == Moved(record)
 
 

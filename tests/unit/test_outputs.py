@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from agentruns.core.digests import digest_of
-from agentruns.core.outputs import INLINE, INLINE_IN_ALL
+from agentruns.core.outputs import INLINE
 from agentruns.core.resources import OutputRef, Phase
 
 from tests.unit.builders import a_step, a_tool
@@ -84,19 +84,6 @@ def test_a_big_output_is_kept_by_digest_and_read_where_it_is_needed() -> None:
     assert f'"n":{INLINE}' in run.input_of("b")
     run.succeeds("b")
     assert run.status.output == {"t": "x" * INLINE}
-
-
-def test_a_status_carries_so_much_output_and_no_more() -> None:
-    count = INLINE_IN_ALL // (INLINE - 100)
-    steps = [a_step(f"s{n}") for n in range(count + 2)]
-    run = play(*steps, order="Graph", parallelism=1000)
-    for step in steps:
-        run.starts(step["name"]).says(step["name"], "x" * (INLINE - 102)).ends(step["name"])
-    run.go()
-    kept = [record for record in run.status.steps if record.output is not None]
-    assert len(kept) == count
-    assert sum(record.output_ref is not None for record in run.status.steps) == 2
-    assert run.status.phase is Phase.SUCCEEDED
 
 
 # -------------------------------------------------------------------------------------- of the whole run

@@ -6,6 +6,7 @@ from typing import Final
 
 from agentruns.core.actions import Action, CollectPods, DeletePod, DeleteRun, ReleasePod, SettleApproval, StopPod
 from agentruns.core.attempts import GRACE, PATIENCE
+from agentruns.core.journal import Journal
 from agentruns.core.model import earliest
 from agentruns.core.observed import Observed, PodSeen
 from agentruns.core.resources import (
@@ -38,11 +39,13 @@ def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
     held = {record.pod_uid for record in status.steps if record.state in holding}
     records = {record.name: record for record in status.steps}
     ending = deleted or final
+    journal = Journal(run, status.journal)
+    open_ = (pod for pod in seen.pods.values() if pod.end is None or pod.gated or pod.held)
     over = [
         (pod, record)
-        for pod, record in ((pod, records.get(pod.step)) for pod in seen.pods.values())
+        for pod, record in ((pod, records.get(pod.step)) for pod in open_)
         if deleted or pod.uid not in held or _has_said_all(pod, record)
-        if ending or not _may_be_wanted(pod, record)
+        if ending or pod.step in journal or not _may_be_wanted(pod, record)
     ]
     actions = [action for pod, record in over for action in _for_pod(pod, record, seen, deleted=deleted)]
     running = [pod for pod, _ in over if pod.started_at and pod.end is None]

@@ -12,7 +12,7 @@ from agentruns.core.digests import compact
 from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
 from agentruns.core.observed import GivenOutput, Lost, Observed, PolicyEnforced
-from agentruns.core.problems import Problem
+from agentruns.core.problems import Problem, cut
 from agentruns.core.resources import (
     AgentRun,
     Approval,
@@ -22,6 +22,7 @@ from agentruns.core.resources import (
     StepState,
     StepStatus,
 )
+from agentruns.core.sizes import BY_LENGTH, REASON_LENGTH
 from agentruns.core.starting import started
 
 RETRY_POLICY: Final = timedelta(seconds=15)
@@ -167,9 +168,9 @@ def _counted(approval: Approval, seen: Observed) -> RecordedDecision | NoAnswer:
         return NoAnswer(preparations=(settle,) if approval.status.state is ApprovalState.PENDING else ())
     return RecordedDecision(
         verdict=decision.verdict,
-        by=decision.by,
+        by=cut(decision.by, BY_LENGTH),
         at=approval.status.decided_at or seen.now,
-        reason=decision.reason,
+        reason=cut(decision.reason, REASON_LENGTH),
         digest=approval.spec.digest,
     )
 

@@ -13,6 +13,7 @@ from agentruns.core.network import check_egress
 from agentruns.core.observed import Observed, all_answered
 from agentruns.core.problems import Problem, within
 from agentruns.core.resources import AgentRun, Effect, OversizedToolSpec, RunSpec, Settle, Step, ToolSpec
+from agentruns.core.sizes import MAX_TOOLS
 from agentruns.core.templates import expressions_in, strings_in
 
 MAX_EXPRESSIONS: Final = 4000
@@ -31,7 +32,11 @@ def check_run(run: AgentRun, tools: Mapping[str, ToolSpec], seen: Observed) -> N
         raise Problem("steps: a run has at least one step; add one")
     _check_sizes(spec)
     needs = _checked_needs(spec)
-    for name in dict.fromkeys(step.tool for step in spec.steps):
+    named = dict.fromkeys(step.tool for step in spec.steps)
+    called = {*named, *(settle.tool for name in named if (settle := tools[name].settle))}
+    if len(called) > MAX_TOOLS:
+        raise Problem(f"steps: they call {len(called)} different Tools; at most {MAX_TOOLS} are taken, split the run")
+    for name in named:
         with within(f"tool {name}"):
             check_tool(tools[name])
             if settle := tools[name].settle:

@@ -23,13 +23,12 @@ from agentruns.core.resources import (
     ToolSpec,
     WaitingFor,
 )
+from agentruns.core.sizes import OUTPUT_LIMIT
 from agentruns.core.starting import RETRY_REFUSED
 from agentruns.core.tasks import Claim, ClaimState, Effects, claim_manifest, task_digest
 
 TASK_PATIENCE: Final = timedelta(minutes=5)
 """How long a run that waits for its task goes without looking, if it hears nothing of the run that holds it."""
-OUTPUT_LIMIT: Final = 65_536
-"""Bytes of `status.output`, and so of what a claim keeps of it."""
 _ASKED_ANEW: Final = "; asked anew, since the output given with Happened cannot be used"
 
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 from agentruns.core import schemas
 from agentruns.core.digests import digest, fingerprint
 from agentruns.core.expressions import Data, compiled, value
+from agentruns.core.journal import Journal
 from agentruns.core.naming import doubted_step
 from agentruns.core.observed import Lost, Observed, StoredOutput
 from agentruns.core.problems import Problem, json_type, within
-from agentruns.core.resources import AgentRun, Step, StepState, StepStatus, ToolSpec
+from agentruns.core.resources import AgentRun, Segment, Step, StepState, StepStatus, ToolSpec
 from agentruns.core.templates import expanded
 
 MAX_INPUT: Final = 65_536
@@ -44,6 +45,8 @@ class Reader:
     run: AgentRun
     records: Mapping[str, StepStatus]
     seen: Observed
+    segments: tuple[Segment, ...] = ()
+    """The run's journal, where the records of steps are that are not among the others."""
     _memo: dict[frozenset[str], tuple[tuple[StepStatus | None, ...], Data]] = field(default_factory=dict)
 
     def __call__(self, source: str) -> Any:
@@ -63,7 +66,7 @@ class Reader:
 
     def _steps(self, names: frozenset[str]) -> Data:
         """The steps of these names as they stand; the same Data as long as they stand there."""
-        stand = tuple(self.records.get(name) for name in sorted(names))
+        stand = tuple(self._record(name) for name in sorted(names))
         known = self._memo.get(names)
         if known is None or any(now is not then for now, then in zip(stand, known[0], strict=True)):
             known = self._memo[names] = (stand, Data({name: self._step(name) for name in sorted(names)}))
@@ -75,10 +78,17 @@ class Reader:
         return Data({"name": metadata.name, "namespace": metadata.namespace, "goal": spec.goal, "input": spec.input})
 
     def _step(self, name: str) -> dict[str, Any]:
-        record = self.records.get(name)
+        record = self._record(name)
         if record is None:
             return {"state": StepState.PENDING.value, "output": None}
         return {"state": record.state.value, "output": self.output(record)}
+
+    def _record(self, name: str) -> StepStatus | None:
+        return self.records.get(name) or self._journal.record(name, self.seen)
+
+    @cached_property
+    def _journal(self) -> Journal:
+        return Journal(self.run, self.segments)
 
     def output(self, record: StepStatus) -> Any:
         """The output of a step; null unless it has succeeded, Problem if it is lost."""

@@ -12,6 +12,7 @@ from agentruns.core.naming import (
 )
 from agentruns.core.observed import ContainerEnd, PodSeen
 from agentruns.core.problems import printable
+from agentruns.core.sizes import IMAGE_LENGTH
 
 _LOST: Final = "ContainerStatusUnknown"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -93,7 +94,7 @@ def _restarted(container: dict[str, Any]) -> bool:
 
 def _image(container: dict[str, Any]) -> str:
     """The image that really ran; some runtimes only report an ID, which is kept where there is no name."""
-    return str(container.get("imageID") or container.get("image") or "")
+    return str(container.get("imageID") or container.get("image") or "")[-IMAGE_LENGTH:]
 
 
 def _unscheduled(status: dict[str, Any]) -> tuple[str, str]:

@@ -10,10 +10,11 @@ from agentruns.core.aftermath import after_the_end, loose_ends
 from agentruns.core.asking import HINDRANCES
 from agentruns.core.attempts import PATIENCE
 from agentruns.core.checks import check_run, unfit_to_settle
-from agentruns.core.claims import OUTPUT_LIMIT, Free, Turned, claimed, kept, turn_of
+from agentruns.core.claims import Free, Turned, claimed, kept, turn_of
 from agentruns.core.conditions import unreadable
-from agentruns.core.digests import canonical
+from agentruns.core.digests import canonical, compact
 from agentruns.core.inputs import Reader
+from agentruns.core.journal import Folded, Journal, folded
 from agentruns.core.limits import Ending, ending, time_left
 from agentruns.core.model import earliest, in_seconds
 from agentruns.core.observed import Lost, Observed, PinnedSpec, Refusal, all_answered
@@ -34,6 +35,7 @@ from agentruns.core.resources import (
     WaitingFor,
 )
 from agentruns.core.schedule import Tools, one_round
+from agentruns.core.sizes import OUTPUT_LIMIT, room_in
 from agentruns.core.starting import RETRY_REFUSED
 from agentruns.core.summary import LISTED, done_before, let_pass, observed, summarised
 from agentruns.core.templates import expanded
@@ -207,9 +209,10 @@ def _without_state(run: AgentRun, lost: Lost, seen: Observed) -> Decision:
 def _go_on(run: AgentRun, before: RunStatus, tools: Tools, seen: Observed) -> Decision:
     """Every step that can move moves once; the run's phase follows from where they stand."""
     limit = ending(run, before, seen.now)
-    moved = one_round(run, before, tools, limit, seen)
-    status = before.model_copy(update={"steps": moved.records})
-    wanted = tuple(it for move in moved.moves for it in move.preparations)
+    kept = Folded(before, room_in(run, before, tools)) if limit else folded(run, before, tools, seen)
+    moved = one_round(run, kept, tools, limit, seen)
+    status = kept.status.model_copy(update={"steps": moved.records})
+    wanted = (*kept.preparations, *(it for move in moved.moves for it in move.preparations))
     refused = [it for it in wanted if isinstance(it, Create) and it.name in seen.refusals]
     preparations = tuple(it for it in wanted if it not in refused)
     phased = _phased(run, status, ending(run, status, seen.now), seen, holding=bool(wanted))
@@ -244,13 +247,17 @@ def _phased(run: AgentRun, status: RunStatus, limit: Ending | None, seen: Observ
             waits = f"; in flight: {', '.join(it.name for it in in_flight[:5])}" if in_flight else ""
             return _in(run, status, Phase.RUNNING, limit.reason, f"ending: {limit.message}{waits}", seen)
         return _ended_early(run, status, limit, seen)
-    recorded = sum(not it.is_settle_call for it in status.steps)
-    if recorded == len(run.spec.steps) and all(it.state in FINAL_STATES for it in status.steps):
+    if all(it.state in FINAL_STATES for it in status.steps) and _all_begun(run, status):
         return _completed(run, status, seen)
     if run.spec.desired_state == "Paused":
         said = f"desiredState is Paused; it goes on when it is Running. Steps in flight, let finish: {len(in_flight)}"
         return _in(run, status, Phase.PAUSED, "PausedByUser", said, seen)
     return _underway(run, status, seen)
+
+
+def _all_begun(run: AgentRun, status: RunStatus) -> bool:
+    recorded = sum(not it.is_settle_call for it in status.steps)
+    return recorded + Journal(run, status.journal).length == len(run.spec.steps)
 
 
 def _underway(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
@@ -273,26 +280,36 @@ def _underway(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
 
 def _ended_early(run: AgentRun, status: RunStatus, limit: Ending, seen: Observed) -> RunStatus:
     """A run that a limit has ended, saying what had been done by then and what is not known."""
-    said = f"{limit.message}; {done_before(status, but=limit.step)}"
-    return _final(run, status, limit.phase, limit.reason, said, seen)
+    records = Journal(run, status.journal).all_records(status.steps, seen)
+    lost = f"{records.message}; of the latest steps: " if isinstance(records, Lost) else ""
+    done = done_before(status.steps if isinstance(records, Lost) else records, but=limit.step)
+    return _final(run, status, limit.phase, limit.reason, f"{limit.message}; {lost}{done}", seen)
 
 
 def _completed(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
     """A run whose steps have all ended well; its output is made, or the run says why it cannot be."""
-    records = {record.name: record for record in status.steps}
+    records = Journal(run, status.journal).all_records(status.steps, seen)
+    if isinstance(records, Lost):
+        said = f"{records.message}; of the latest steps: {done_before(status.steps)}"
+        return _final(run, status, Phase.FAILED, "StateLost", said, seen)
+    reader = Reader(run, {record.name: record for record in records}, seen)
     try:
-        output: Any = expanded(run.spec.output, "output", Reader(run, records, seen)) or None
-        with within("output"):
-            size = len(canonical(output))
+        output = _output(run, reader)
     except Problem as problem:
         reason = "StateLost" if problem.reason == "StateLost" else "OutputInvalid"
-        said = f"{problem}; {done_before(status)}"
-        return _final(run, status, Phase.FAILED, reason, said, seen)
-    if size > OUTPUT_LIMIT:
-        said = f"output: {size} bytes; at most {OUTPUT_LIMIT} fit, take less from the steps; {done_before(status)}"
-        return _final(run, status, Phase.FAILED, "OutputInvalid", said, seen)
-    done = status.model_copy(update={"output": output})
-    return _final(run, done, Phase.SUCCEEDED, "Completed", f"all steps have ended{let_pass(status)}", seen)
+        return _final(run, status, Phase.FAILED, reason, f"{problem}; {done_before(records)}", seen)
+    said = f"all steps have ended{let_pass(records)}"
+    return _final(run, status.model_copy(update={"output": output}), Phase.SUCCEEDED, "Completed", said, seen)
+
+
+def _output(run: AgentRun, reader: Reader) -> Any:
+    """What the run returns; Problem if that cannot be made, or is too large."""
+    output = expanded(run.spec.output, "output", reader) or None
+    with within("output"):
+        size = max(len(canonical(output)), len(compact(output)))
+        if size > OUTPUT_LIMIT:
+            raise Problem(f"{size} bytes; at most {OUTPUT_LIMIT} fit, take less from the steps")
+    return output
 
 
 def _final(run: AgentRun, status: RunStatus, phase: Phase, reason: str, message: str, seen: Observed) -> RunStatus:

@@ -46,8 +46,9 @@ def _deadline(run: AgentRun, status: RunStatus, now: datetime) -> Ending | None:
 
 def _step_failed(run: AgentRun, status: RunStatus, now: datetime) -> Ending | None:
     del now
-    fatal = {step.name for step in run.spec.steps if step.on_failure == "Fail"}
-    failed = next((it for it in status.steps if it.state is StepState.FAILED and it.name in fatal), None)
+    all_failed = [it for it in status.steps if it.state is StepState.FAILED]
+    fatal = {step.name for step in run.spec.steps if step.on_failure == "Fail"} if all_failed else set()
+    failed = next((it for it in all_failed if it.name in fatal), None)
     if failed is None:
         return None
     reason = "StepFailed" if failed.reason == Outcome.PERMANENT else failed.reason

@@ -7,7 +7,7 @@ from typing import Any, Final
 from agentruns.core.actions import Action, Preparation
 from agentruns.core.inputs import Attempt, Reader, arguments, carried, tool_input
 from agentruns.core.observed import Observed, PodSeen
-from agentruns.core.problems import MESSAGE_LENGTH, printable
+from agentruns.core.problems import MESSAGE_LENGTH, cut, printable
 from agentruns.core.resources import AgentRun, Effect, EffectState, PinnedTool, Step, StepState, StepStatus, ToolSpec
 
 _MAY_BE_DONE: Final = "; the effect may have been done"
@@ -22,6 +22,8 @@ class Look:
     record: StepStatus
     pinned: PinnedTool
     tool: ToolSpec
+    room: int
+    """Bytes that are left in the status."""
 
     @property
     def run(self) -> AgentRun:
@@ -84,7 +86,7 @@ class Look:
     def failed(self, reason: str, message: str) -> StepStatus:
         """The record of a step that has failed now; whether it may have had its effect all the same is said."""
         if self.record.effect_state is EffectState.MAY_BE_DONE:
-            message = message[: MESSAGE_LENGTH - len(_MAY_BE_DONE)] + _MAY_BE_DONE
+            message = cut(message, MESSAGE_LENGTH - len(_MAY_BE_DONE)) + _MAY_BE_DONE
         return self.ended(StepState.FAILED, reason, message)
 
 

@@ -29,12 +29,15 @@ SANDBOX_CONTAINER: Final = "tool"
 
 DENY_ALL_POLICY: Final = "agentrun-sandboxes"
 OUTPUT_KEY: Final = "output.json"
+JOURNAL_KEY: Final = "journal.json"
 
 _SETTLE: Final = "-settle"
 """No name in a spec has a `-`: the records beside its steps share no name with any, and no expression can read them."""
 
 _HASH_LENGTH: Final = 8
 _NAME_LENGTH: Final = 253
+_JOURNAL_HEAD: Final = 40
+"""Of the run's name, since the status lists these names."""
 
 
 def pod_name(run_name: str, step: str, *identity: str) -> str:
@@ -73,6 +76,11 @@ def output_name(run_name: str, step: str, digest: str) -> str:
 def claim_name(namespace: str, task: str) -> str:
     """The ConfigMap that says which run holds a task: one name for each task, whatever characters its key has."""
     return f"agentrun-task-{fingerprint(namespace, task)}"
+
+
+def journal_name(run_name: str, digest: str) -> str:
+    """The ConfigMap that holds a segment of a run's journal, named by its content."""
+    return _name(run_name[:_JOURNAL_HEAD], "journal", digest.removeprefix("sha256:")[:16])
 
 
 def revision_name(tool: str, digest: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from agentruns.core.digests import fingerprint
 from agentruns.core.model import Strict
 from agentruns.core.naming import FINALIZER_RESULT
-from agentruns.core.resources import Approval, OutputRef, PinnedTool, ToolSpec
+from agentruns.core.resources import Approval, OutputRef, PinnedTool, Segment, ToolSpec
 
 T = TypeVar("T")
 POD_LIMIT_REACHED: Final = "PodLimitReached"
@@ -124,6 +124,15 @@ class StoredOutput:
 
 
 @dataclass(frozen=True)
+class JournalSegment:
+    """Which records are in this segment of a journal? Answered by a tuple of StepStatus, or by Lost."""
+
+    segment: Segment
+    previous: str
+    """The digest of the segment before, which it names; empty for the first."""
+
+
+@dataclass(frozen=True)
 class Lost:
     """The answer that something the status refers to is not there any more, or not what it was."""
 
@@ -195,7 +204,9 @@ class PodsOf:
 Costly = Evaluation | Validation
 OfTasks = ClaimOf | RunIsOver | PodsOf
 """Questions about a task whose answers change with every claim that is written."""
-Question = PodIsGone | ResultOf | StoredOutput | PinnedSpec | PolicyEnforced | GivenOutput | OfTasks | Costly
+Content = StoredOutput | JournalSegment | PinnedSpec
+"""What the digest that the question has says for good."""
+Question = PodIsGone | ResultOf | Content | PolicyEnforced | GivenOutput | OfTasks | Costly
 
 
 def key_of(question: Question) -> Hashable:

@@ -13,13 +13,12 @@ from agentruns.core.naming import LABEL_MANAGED_BY, LABEL_RUN_UID, LABEL_STEP, M
 from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem
 from agentruns.core.resources import EffectState, OutputRef, StepState, Verification, owner
+from agentruns.core.sizes import SPARE
 
 INLINE: Final = 4096
-"""Bytes of one output that the status carries."""
+"""Bytes of one output that the status carries, if it has room for it."""
 MAX_STORED: Final = 1_048_576
 """Bytes of one output in a ConfigMap: what a result may have, and what a ConfigMap takes."""
-INLINE_IN_ALL: Final = 131_072
-"""Bytes of output that the status of one run carries."""
 
 
 def settled(look: Look, output: Any) -> Moved:
@@ -65,7 +64,7 @@ def _broken(rule: Verification, environment: Mapping[str, Data], seen: Observed)
 def _kept(look: Look, output: Any, text: bytes) -> Moved:
     """The step succeeded with this output, stored where its size belongs."""
     done = look.recording(message="", effect_state=look.effect(EffectState.DONE))
-    if len(text) <= INLINE and len(text) + _inline_bytes(look) <= INLINE_IN_ALL:
+    if len(text) <= min(INLINE, look.room - SPARE):
         record = done.ended(StepState.SUCCEEDED, "Completed").model_copy(update={"output": output})
         return Moved(record)
     reference = OutputRef(
@@ -80,10 +79,6 @@ def _kept(look: Look, output: Any, text: bytes) -> Moved:
     if reference.name not in look.seen.stored:
         return Moved(look.record, preparations=(Create(_config_map(look, reference, text.decode())),))
     return Moved(done.ended(StepState.SUCCEEDED, "Completed").model_copy(update={"output_ref": reference}))
-
-
-def _inline_bytes(look: Look) -> int:
-    return sum(len(compact(step.output)) for step in look.reader.records.values() if step.output is not None)
 
 
 def _config_map(look: Look, reference: OutputRef, text: str) -> dict[str, Any]:

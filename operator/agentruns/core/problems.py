@@ -1,5 +1,6 @@
 """What cannot work, said with the field and the remedy: a user's mistake is a decision, and not a failure of ours."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -22,11 +23,25 @@ def json_type(value: Any) -> str:
 
 
 MESSAGE_LENGTH: Final = 1024
+"""Bytes of JSON."""
 
 
 def printable(text: str, length: int = MESSAGE_LENGTH) -> str:
     """Somebody's words, short, in one line, without characters that do something to a terminal."""
-    return "".join(it if it.isprintable() else " " for it in text[:length])
+    return cut("".join(it if it.isprintable() else " " for it in text[:length]), length)
+
+
+def cut(text: str, length: int) -> str:
+    """The beginning of a text that takes at most so many bytes as JSON."""
+    text = text[:length]
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    left = length
+    for place, character in enumerate(text):
+        left -= len(json.dumps(character, ensure_ascii=False).encode()) - 2
+        if left < 0:
+            return text[:place]
+    return text
 
 
 @contextmanager

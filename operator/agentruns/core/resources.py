@@ -9,8 +9,9 @@ from pydantic import Field
 from agentruns.core.model import Condition, Duration, Metadata, Model, Shown, Status, Timestamp, Unread
 from agentruns.core.naming import API_VERSION, is_settle_call
 
-FORMAT_VERSION: Final = 1
-"""The form of `status` that this release writes and reads; see `status.formatVersion`."""
+FORMAT_VERSION: Final = 2
+"""The latest form of `status` that this release reads. It writes it where there is a journal, of which 1 knows nothing:
+to a release that reads no other, steps in the journal would not have begun."""
 
 
 class Effect(StrEnum):
@@ -159,6 +160,15 @@ class PinnedTool(Model):
     digest: str
 
 
+class Segment(Model):
+    """Where records of finished steps are kept that the status does not carry any more; `steps` are their places."""
+
+    name: str
+    digest: str
+    steps: str
+    done: int
+
+
 class WaitingFor(Model):
     kind: str
     name: str
@@ -168,7 +178,7 @@ class WaitingFor(Model):
 
 class RunStatus(Status):
     observed_generation: int = 0
-    format_version: int = FORMAT_VERSION
+    format_version: int = 1
     phase: Phase = Phase.PENDING
     reason: str = ""
     message: str = ""
@@ -185,6 +195,7 @@ class RunStatus(Status):
     shown_digest: str = ""
     decision: RecordedDecision | None = None
     asked_anew: int = Field(0, exclude_if=lambda count: count == 0)
+    journal: tuple[Segment, ...] = ()
     steps: tuple[StepStatus, ...] = ()
     output: Any = None
 

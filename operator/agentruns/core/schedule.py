@@ -7,6 +7,7 @@ from typing import Final
 from agentruns.core.actions import Create
 from agentruns.core.digests import size
 from agentruns.core.inputs import Reader
+from agentruns.core.journal import Folded, Journal
 from agentruns.core.limits import Ending
 from agentruns.core.look import Look, Moved
 from agentruns.core.naming import settle_call
@@ -16,13 +17,13 @@ from agentruns.core.resources import (
     IN_FLIGHT_STATES,
     AgentRun,
     RunSpec,
-    RunStatus,
     Step,
     StepState,
     StepStatus,
     ToolSpec,
 )
 from agentruns.core.settling import call_of
+from agentruns.core.sizes import held, reserved
 from agentruns.core.steps import advance, wind_down
 
 AT_ONCE: Final = 100
@@ -41,32 +42,35 @@ class Round:
     moves: tuple[Moved, ...]
 
 
-def one_round(run: AgentRun, status: RunStatus, tools: Tools, limit: Ending | None, seen: Observed) -> Round:
+def one_round(run: AgentRun, kept: Folded, tools: Tools, limit: Ending | None, seen: Observed) -> Round:
     """Every step that may move, moved once; a step sees what those above it came to in this very round."""
+    status = kept.status
     pins = {pin.name: pin for pin in status.tools}
     needs = direct_needs(run.spec)
     records = {record.name: record for record in status.steps}
-    reader = Reader(run, records, seen)
-    room = run.spec.parallelism - sum(record.state in IN_FLIGHT_STATES for record in records.values())
-    moves, failed, begun, held = [], False, 0, 0
-    for step in _in_turn(run.spec, records, tools):
+    journal = Journal(run, status.journal)
+    reader = Reader(run, records, seen, status.journal)
+    in_flight = sum(record.state in IN_FLIGHT_STATES for record in status.steps)
+    left = _Left(run.spec.parallelism - in_flight, kept.room)
+    moves = []
+    for whole, step in _in_turn(run.spec, records, tools, journal):
+        state = records[step.name].state if step.name in records else StepState.PENDING
+        ready = all(need in journal or _is_over(records.get(need)) for need in needs.get(step.name, ()))
+        if not _may_move(run, state, ready=ready, room=left.places, ending=limit is not None):
+            continue
+        if state is StepState.PENDING and not left.may_begin(reserved(run, step, tools)):
+            continue
         record = records.get(step.name) or StepStatus(name=step.name)
-        ready = all(_is_over(records.get(need)) for need in needs.get(step.name, ()))
-        if not _may_move(run, record, ready=ready, room=0 if failed else room, ending=limit is not None):
-            continue
-        begun += record.state is StepState.PENDING
-        if record.state is StepState.PENDING and (begun > AT_ONCE or held > PREPARED_SIZE):
-            continue
-        look = Look(reader, step, record, pins[step.tool], tools[step.tool])
+        look = Look(reader, step, record, pins[step.tool], tools[step.tool], left.bytes)
         moved = wind_down(look, stop=limit.stop) if limit else advance(look)
         moves.append(moved)
-        held += sum(size(it.manifest, PREPARED_SIZE) for it in moved.preparations if isinstance(it, Create))
-        room -= _takes_room(record, moved)
-        failed |= moved.record.state is StepState.FAILED and step.on_failure == "Fail"
+        before = held(run, whole, tools, records)
         if moved.record.state is not StepState.PENDING:
             records[step.name] = moved.record
         if moved.call:
             records[moved.call.name] = moved.call
+        begins = moved.record.state is StepState.PENDING and bool(moved.preparations)
+        left.take(look, moved, (reserved(run, step, tools) if begins else held(run, whole, tools, records)) - before)
     return Round(_in_order(run.spec, records), tuple(moves))
 
 
@@ -76,15 +80,44 @@ def _in_order(spec: RunSpec, records: Mapping[str, StepStatus]) -> tuple[StepSta
     return tuple(records[name] for name in names if name in records)
 
 
-def _in_turn(spec: RunSpec, records: Mapping[str, StepStatus], tools: Tools) -> Iterator[Step]:
+def _in_turn(
+    spec: RunSpec, records: Mapping[str, StepStatus], tools: Tools, journal: Journal
+) -> Iterator[tuple[Step, Step]]:
     """The steps in the order of the spec, each after the call that settles its doubt, so that it sees what came of it.
 
-    Such a call has its share of `parallelism` like any other: that bounds pods, whatever they are for.
+    Such a call has its share of `parallelism` like any other: that bounds pods, whatever they are for. With each comes
+    the step that it is about.
     """
     for step in spec.steps:
         if settle_call(step.name) in records and (settle := tools[step.tool].settle):
-            yield call_of(step, settle)
-        yield step
+            yield step, call_of(step, settle)
+        if step.name not in journal:
+            yield step, step
+
+
+@dataclass
+class _Left:
+    """What is left for steps to take in a round."""
+
+    places: int
+    """How many more may be in flight; none once one has failed that ends the run."""
+    bytes: int
+    """How much more the status may come to hold."""
+    first: int = AT_ONCE
+    manifests: int = PREPARED_SIZE
+
+    def may_begin(self, length: int) -> bool:
+        """Whether a step whose record may take so many bytes may begin, or is to wait for another pass."""
+        self.first -= 1
+        return self.first >= 0 and self.manifests >= 0 and length <= self.bytes
+
+    def take(self, look: Look, moved: Moved, length: int) -> None:
+        """Counts what a step has taken by moving, so many bytes of the status among it."""
+        self.bytes -= length
+        self.manifests -= sum(size(it.manifest, PREPARED_SIZE) for it in moved.preparations if isinstance(it, Create))
+        self.places -= _takes_room(look.record, moved)
+        if moved.record.state is StepState.FAILED and look.step.on_failure == "Fail":
+            self.places = 0
 
 
 def direct_needs(spec: RunSpec) -> Mapping[str, tuple[str, ...]]:
@@ -92,7 +125,7 @@ def direct_needs(spec: RunSpec) -> Mapping[str, tuple[str, ...]]:
     if spec.order == "Graph":
         return {step.name: step.needs for step in spec.steps}
     names = [step.name for step in spec.steps]
-    return {name: tuple(names[max(place - 1, 0) : place]) for place, name in enumerate(names)}
+    return dict(zip(names, [(), *((name,) for name in names)], strict=False))
 
 
 def _is_over(record: StepStatus | None) -> bool:
@@ -106,14 +139,14 @@ def _takes_room(before: StepStatus, moved: Moved) -> bool:
     return starts and before.state not in IN_FLIGHT_STATES
 
 
-def _may_move(run: AgentRun, record: StepStatus, *, ready: bool, room: int, ending: bool) -> bool:
+def _may_move(run: AgentRun, state: StepState, *, ready: bool, room: int, ending: bool) -> bool:
     """Whether a step is looked at: it is in flight, or may begin, or is being ended."""
-    if record.state in FINAL_STATES:
+    if state in FINAL_STATES:
         return False
-    if record.state in IN_FLIGHT_STATES:
+    if state in IN_FLIGHT_STATES:
         return True
     if ending:
-        return record.state is not StepState.PENDING
+        return state is not StepState.PENDING
     if run.spec.desired_state == "Paused":
         return False
-    return ready and (room > 0 or record.state is StepState.IN_DOUBT)
+    return ready and (room > 0 or state is StepState.IN_DOUBT)

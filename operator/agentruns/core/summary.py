@@ -6,6 +6,7 @@ from typing import Final
 
 from agentruns.core.attempts import NOT_STARTED
 from agentruns.core.conditions import conditions
+from agentruns.core.journal import done
 from agentruns.core.limits import active_time
 from agentruns.core.model import whole_seconds
 from agentruns.core.observed import POD_LIMIT_REACHED
@@ -27,7 +28,6 @@ _UNBEGUN: Final = frozenset({"WaitingForTool", "TaskHeld"})
 """Reasons of runs that wait for something before they begin."""
 _ACTIVE: Final = frozenset({Phase.PENDING, Phase.RUNNING})
 _ASKED: Final = frozenset({StepState.AWAITING_APPROVAL, StepState.IN_DOUBT})
-_DONE: Final = frozenset({StepState.SUCCEEDED, StepState.SKIPPED})
 LISTED: Final = 10
 _FIRST: Final = {"DesiredState": 0, "Approval": 1}
 _QUOTA: Final = re.compile(r"exceeded quota: ([a-z0-9.-]+)")
@@ -37,13 +37,10 @@ _LIMIT: Final = re.compile(r"limits\.(\w+)")
 def summarised(run: AgentRun, status: RunStatus, now: datetime) -> RunStatus:
     """The status with everything filled in that follows from its phase, its reason and its steps."""
     waiting_for = _waiting_for(status)
-    forgiven = {step.name for step in run.spec.steps if step.on_failure == "Continue"}
-    steps = [it for it in status.steps if not it.is_settle_call]
-    done = sum(it.state in _DONE or (it.state is StepState.FAILED and it.name in forgiven) for it in steps)
     update = {
         "observed_generation": run.metadata.generation,
         "message": printable(status.message, _RUN_MESSAGE_LENGTH),
-        "progress": f"{done}/{len(run.spec.steps)}" if run.spec.steps else "",
+        "progress": f"{_done(run, status)}/{len(run.spec.steps)}" if run.spec.steps else "",
         "waiting_for": waiting_for,
         "waiting": _in_few_words(waiting_for),
         **_activity(status, now),
@@ -52,15 +49,19 @@ def summarised(run: AgentRun, status: RunStatus, now: datetime) -> RunStatus:
     return filled.model_copy(update={"conditions": conditions(filled, run.metadata.generation, now)})
 
 
-def done_before(status: RunStatus, but: str = "") -> str:
+def _done(run: AgentRun, status: RunStatus) -> int:
+    return done(run, status.steps) + sum(segment.done for segment in status.journal)
+
+
+def done_before(records: tuple[StepStatus, ...], but: str = "") -> str:
     """What a run may have done and what it has, in words; of the step `but` enough is said elsewhere."""
-    doubtful = [it.name for it in status.steps if it.state is StepState.IN_DOUBT]
-    perhaps = [it.name for it in status.steps if it.effect_state is EffectState.MAY_BE_DONE]
+    doubtful = [it.name for it in records if it.state is StepState.IN_DOUBT]
+    perhaps = [it.name for it in records if it.effect_state is EffectState.MAY_BE_DONE]
     perhaps = [name for name in perhaps if name not in (*doubtful, but)]
-    done = [it.name for it in status.steps if it.state is StepState.SUCCEEDED and not it.is_settle_call]
+    succeeded = [it.name for it in records if it.state is StepState.SUCCEEDED and not it.is_settle_call]
     said = f"IN DOUBT, may have been done, and nobody is asked any more: {_names(doubtful)}; " if doubtful else ""
     said += f"may have been done: {_names(perhaps)}; " if perhaps else ""
-    return f"{said}done before: {_names(done)}"
+    return f"{said}done before: {_names(succeeded)}"
 
 
 def _names(names: list[str]) -> str:
@@ -68,9 +69,9 @@ def _names(names: list[str]) -> str:
     return f"{', '.join(names[:LISTED]) or 'nothing'}{more}"
 
 
-def let_pass(status: RunStatus) -> str:
+def let_pass(records: tuple[StepStatus, ...]) -> str:
     """Which steps of a run that succeeds have failed, in words; empty if none has."""
-    failed = [it for it in status.steps if it.state is StepState.FAILED and not it.is_settle_call]
+    failed = [it for it in records if it.state is StepState.FAILED and not it.is_settle_call]
     perhaps = [it.name for it in failed if it.effect_state is EffectState.MAY_BE_DONE]
     said = f"; failed, which the run lets pass: {_names([it.name for it in failed])}" if failed else ""
     return said + (f"; may have been done all the same: {_names(perhaps)}" if perhaps else "")
