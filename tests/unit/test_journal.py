@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from agentruns.core.actions import Create, DeletePod
+from agentruns.core.actions import Create, DeletePod, ReleasePod
 from agentruns.core.digests import digest_of
 from agentruns.core.journal import LEAST, SEGMENT, Journal, records_in
 from agentruns.core.lifecycle import decide
@@ -252,6 +252,15 @@ def test_records_leave_the_status_only_once_they_are_stored_and_a_crash_between_
     assert (found.status.journal, len(found.status.steps)) == ((), KEPT + 3)
     assert decide(run.run, run.look()).status.journal == (segment,)
     assert decide(run.run, run.look()).preparations == ()
+
+
+def test_a_record_stays_until_its_pod_is_let_go_of() -> None:
+    run = folded()
+    run.run = run.run.model_copy(update={"status": [it for it in run.recorded if not it.journal][-1]})
+    first = run.step("s0").pod_uid
+    run.pods[first] = replace(run.pods[first], finalizers=("agentrun.dev/result",))
+    found = decide(run.run, run.look())
+    assert (found.status.journal, [it.uid for it in found.actions if isinstance(it, ReleasePod)]) == ((), [first])
 
 
 @pytest.mark.parametrize("for_now", [True, False])

@@ -82,6 +82,7 @@ def test_what_a_pod_lacks_or_misspells_reads_as_absent() -> None:
 def test_an_image_without_an_id_is_known_by_its_name() -> None:
     assert stored({"image": "i:1", "state": {}}).image == "i:1"
     assert stored({"image": "i:1", "imageID": "", "state": {}}).image == "i:1"
+    assert stored({"imageID": "i" * 1000 + "@sha256:1", "state": {}}).image == "i" * 503 + "@sha256:1"
 
 
 @pytest.mark.parametrize(

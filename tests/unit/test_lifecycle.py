@@ -226,7 +226,7 @@ def test_a_run_that_succeeds_names_the_failures_that_it_let_pass() -> None:
 
 
 def test_what_is_in_doubt_is_named_before_all_that_was_done() -> None:
-    steps = [a_step(f"a_step_with_a_long_name_{n:02}") for n in range(60)]
+    steps = [a_step(f"a_step_with_a_long_name_{n:02}") | {"tool": "lookup"} for n in range(60)]
     run = play(*steps, a_step("pay"), tools={"pay": a_tool(effect="NonIdempotent", approval="Never")})
     for step in steps:
         run.succeeds(step["name"], 1)

@@ -109,6 +109,7 @@ def test_a_run_returns_what_its_spec_describes(output: dict[str, Any], found: An
         ({"x": "${steps.a.output.m}"}, "output.x: there is no 'm' in steps.a.output, which has: text"),
         ({"x": ["${steps.a.output.text}"] * 40}, "output.x[32]: with this, more than 65536 characters"),
         ({"x": ["${steps.a.output.text}"] * 20}, "bytes; at most 65536 fit, take less from the steps; done before: a"),
+        ({"x": [1.0] * 20_000}, "output: 80007 bytes; at most 65536 fit, take less from the steps; done before: a"),
     ],
 )
 def test_an_output_that_cannot_be_made_fails_the_run(output: dict[str, Any], said: str) -> None:

@@ -233,5 +233,14 @@ def test_a_text_is_cut_to_what_it_takes_in_json(words: str, length: int) -> None
     assert len(compact(printable(whole, length))) - 2 <= length
 
 
+def test_what_a_step_may_have_done_is_said_however_much_else_is() -> None:
+    run = wide_run(1, "Idempotent")
+    [name] = underway(run.decides(f"s000{'_' * 36}", "Approve"), StepState.PREPARED)
+    for _ in range(2):
+        run.starts(name).says(name, error_class="Unknown", message="🚀" * 1024).ends(name, 1).go().go(60)
+    record = run.step(name)
+    assert (record.reason, record.message[-31:]) == ("RetriesExhausted", "; the effect may have been done")
+
+
 def test_a_short_text_is_not_cut() -> None:
     assert (cut("Grüße", 8), cut("plain", 5), cut("", 5)) == ("Grüße", "plain", "")

@@ -45,7 +45,7 @@ def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
         (pod, record)
         for pod, record in ((pod, records.get(pod.step)) for pod in open_)
         if deleted or pod.uid not in held or _has_said_all(pod, record)
-        if ending or pod.step in journal or not _may_be_wanted(pod, record)
+        if ending or (pod.gated and pod.step in journal) or not _may_be_wanted(pod, record)
     ]
     actions = [action for pod, record in over for action in _for_pod(pod, record, seen, deleted=deleted)]
     running = [pod for pod, _ in over if pod.started_at and pod.end is None]

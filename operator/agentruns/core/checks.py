@@ -32,11 +32,7 @@ def check_run(run: AgentRun, tools: Mapping[str, ToolSpec], seen: Observed) -> N
         raise Problem("steps: a run has at least one step; add one")
     _check_sizes(spec)
     needs = _checked_needs(spec)
-    named = dict.fromkeys(step.tool for step in spec.steps)
-    called = {*named, *(settle.tool for name in named if (settle := tools[name].settle))}
-    if len(called) > MAX_TOOLS:
-        raise Problem(f"steps: they call {len(called)} different Tools; at most {MAX_TOOLS} are taken, split the run")
-    for name in named:
+    for name in _called(spec, tools):
         with within(f"tool {name}"):
             check_tool(tools[name])
             if settle := tools[name].settle:
@@ -50,6 +46,15 @@ def check_run(run: AgentRun, tools: Mapping[str, ToolSpec], seen: Observed) -> N
     if found:
         more = f"; and others in {len(found) - _LISTED} more places" if len(found) > _LISTED else ""
         raise Problem("; ".join(found[:_LISTED]) + more)
+
+
+def _called(spec: RunSpec, tools: Mapping[str, ToolSpec]) -> list[str]:
+    """The Tools that the steps name; Problem if those, with what settles for them, are more than a status can pin."""
+    named = list(dict.fromkeys(step.tool for step in spec.steps))
+    pinned = {*named, *(settle.tool for name in named if (settle := tools[name].settle))}
+    if len(pinned) > MAX_TOOLS:
+        raise Problem(f"steps: they call {len(pinned)} different Tools; at most {MAX_TOOLS} are taken, split the run")
+    return named
 
 
 def _problem_of(check: Callable[[], None]) -> str:

@@ -126,7 +126,7 @@ def folded(run: AgentRun, status: RunStatus, tools: Mapping[str, ToolSpec], seen
 
 def _oldest(status: RunStatus, room: int, seen: Observed) -> tuple[StepStatus, ...]:
     """The records that are to go into the journal now, in the order in which their steps ended; none if none is."""
-    open_ = {doubted_step(it.name) for it in status.steps if it.state not in FINAL_STATES or _runs(it, seen)}
+    open_ = {doubted_step(it.name) for it in status.steps if it.state not in FINAL_STATES or _is_held(it, seen)}
     ended = [record for record in status.steps if doubted_step(record.name) not in open_]
     over = [record for record in ended if not record.is_settle_call]
     if len(over) > 2 * SEGMENT:
@@ -138,10 +138,10 @@ def _oldest(status: RunStatus, room: int, seen: Observed) -> tuple[StepStatus, .
     return tuple(sorted(over, key=lambda record: str(record.finished_at))[:count])
 
 
-def _runs(record: StepStatus, seen: Observed) -> bool:
-    """Whether the pod of a step that has ended still runs: when it is to be stopped is read from the record."""
+def _is_held(record: StepStatus, seen: Observed) -> bool:
+    """Whether the pod of a step that has ended still runs, or is to be let go of: that is read from the record."""
     pod = seen.pods.get(record.pod_uid)
-    return pod is not None and pod.started_at is not None and pod.end is None
+    return pod is not None and (pod.held or (pod.started_at is not None and pod.end is None))
 
 
 def _segment(run: AgentRun, status: RunStatus, records: tuple[StepStatus, ...]) -> tuple[Segment, str]:
@@ -165,7 +165,8 @@ def done(run: AgentRun, records: Iterable[StepStatus]) -> int:
     """How many of these steps count as done: they succeeded, were skipped, or failed where that is let pass."""
     failed = {record.name for record in records if record.state is StepState.FAILED}
     let_pass = sum(step.name in failed and step.on_failure == "Continue" for step in run.spec.steps) if failed else 0
-    return let_pass + sum(record.state in (StepState.SUCCEEDED, StepState.SKIPPED) for record in records)
+    ended_well = (StepState.SUCCEEDED, StepState.SKIPPED)
+    return let_pass + sum(record.state in ended_well and not record.is_settle_call for record in records)
 
 
 def _ranges(places: list[int]) -> str:

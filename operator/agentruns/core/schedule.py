@@ -44,33 +44,28 @@ class Round:
 
 def one_round(run: AgentRun, kept: Folded, tools: Tools, limit: Ending | None, seen: Observed) -> Round:
     """Every step that may move, moved once; a step sees what those above it came to in this very round."""
-    status = kept.status
-    pins = {pin.name: pin for pin in status.tools}
+    pins = {pin.name: pin for pin in kept.status.tools}
     needs = direct_needs(run.spec)
-    records = {record.name: record for record in status.steps}
-    journal = Journal(run, status.journal)
-    reader = Reader(run, records, seen, status.journal)
-    in_flight = sum(record.state in IN_FLIGHT_STATES for record in status.steps)
+    records = {record.name: record for record in kept.status.steps}
+    journal = Journal(run, kept.status.journal)
+    reader = Reader(run, records, seen, kept.status.journal)
+    in_flight = sum(record.state in IN_FLIGHT_STATES for record in records.values())
     left = _Left(run.spec.parallelism - in_flight, kept.room)
     moves = []
     for whole, step in _in_turn(run.spec, records, tools, journal):
         state = records[step.name].state if step.name in records else StepState.PENDING
         ready = all(need in journal or _is_over(records.get(need)) for need in needs.get(step.name, ()))
-        if not _may_move(run, state, ready=ready, room=left.places, ending=limit is not None):
-            continue
-        if state is StepState.PENDING and not left.may_begin(reserved(run, step, tools)):
+        may = _may_move(run, state, ready=ready, room=left.places, ending=limit is not None)
+        if not may or (state is StepState.PENDING and not left.may_begin(reserved(run, step, tools))):
             continue
         record = records.get(step.name) or StepStatus(name=step.name)
         look = Look(reader, step, record, pins[step.tool], tools[step.tool], left.bytes)
         moved = wind_down(look, stop=limit.stop) if limit else advance(look)
         moves.append(moved)
-        before = held(run, whole, tools, records)
-        if moved.record.state is not StepState.PENDING:
-            records[step.name] = moved.record
-        if moved.call:
-            records[moved.call.name] = moved.call
-        begins = moved.record.state is StepState.PENDING and bool(moved.preparations)
-        left.take(look, moved, (reserved(run, step, tools) if begins else held(run, whole, tools, records)) - before)
+        left.bytes += held(run, whole, tools, records)
+        records |= {it.name: it for it in (moved.record, moved.call) if it and it.state is not StepState.PENDING}
+        left.bytes -= held(run, whole, tools, records)
+        left.take(look, moved, tools)
     return Round(_in_order(run.spec, records), tuple(moves))
 
 
@@ -111,9 +106,10 @@ class _Left:
         self.first -= 1
         return self.first >= 0 and self.manifests >= 0 and length <= self.bytes
 
-    def take(self, look: Look, moved: Moved, length: int) -> None:
-        """Counts what a step has taken by moving, so many bytes of the status among it."""
-        self.bytes -= length
+    def take(self, look: Look, moved: Moved, tools: Tools) -> None:
+        """Counts what a step has taken by moving, and what it is about to record."""
+        if moved.record.state is StepState.PENDING and moved.preparations:
+            self.bytes -= reserved(look.run, look.step, tools)
         self.manifests -= sum(size(it.manifest, PREPARED_SIZE) for it in moved.preparations if isinstance(it, Create))
         self.places -= _takes_room(look.record, moved)
         if moved.record.state is StepState.FAILED and look.step.on_failure == "Fail":
