@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from agentruns.core.actions import DeleteRun, WriteClaim
+from agentruns.core.journal import SEGMENT, Journal
 from agentruns.core.naming import claim_name
-from agentruns.core.observed import ClaimOf, Lost, PolicyEnforced, Question, Refusal
+from agentruns.core.observed import ClaimOf, JournalSegment, Lost, PolicyEnforced, Question, Refusal
 from agentruns.core.resources import FINAL_PHASES, Approval, Phase, RunStatus
 from agentruns.core.sizes import OUTPUT_LIMIT
 from agentruns.core.tasks import Claim, ClaimState, may_be_deleted, read_claim, task_digest
@@ -287,6 +288,22 @@ def test_a_run_that_may_have_had_effects_stands_for_those_after_it(first: Any) -
 
 
 # ---------------------------------------------------------------------------------------- a holder that is gone
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_effect_that_the_journal_alone_knows_of_stands_for_the_runs_after_it(there: bool) -> None:
+    reads = [a_step(f"s{n}") | {"tool": "look"} for n in range(2 * SEGMENT + 1)]
+    run = a_run(a_step("pay"), *reads, order="Graph", parallelism=1, idempotencyKey=KEY)
+    first = Play(run, {**PAYS, "look": a_tool()}).go()
+    for step in first.run.spec.steps[:-1]:
+        first.succeeds(step.name)
+    first.go(1)
+    [segment] = first.status.journal
+    assert "pay" in Journal(first.run, (segment,))
+    if not there:
+        first.answers[JournalSegment(segment, "")] = Lost("gone")
+    first.wants(desiredState="Cancelled")
+    assert (claim(first).state, claim(first).effects) == (ClaimState.CANCELLED, "Possible")
 
 
 def test_a_run_that_could_only_read_and_is_gone_leaves_nothing_to_ask_about() -> None:

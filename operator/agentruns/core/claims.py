@@ -10,6 +10,7 @@ from agentruns.core.approvals import Demand, task_demand, task_request
 from agentruns.core.asking import HINDRANCES, RETRY_POLICY, NoAnswer, answer_to, because_of, shown_by
 from agentruns.core.attempts import may_run
 from agentruns.core.digests import compact
+from agentruns.core.journal import Journal
 from agentruns.core.naming import claim_name
 from agentruns.core.observed import ClaimOf, GivenOutput, Lost, Observed, PodsOf, RunIsOver
 from agentruns.core.resources import (
@@ -209,7 +210,7 @@ def kept(run: AgentRun, status: RunStatus, seen: Observed) -> WriteClaim | str:
     name = claim_name(run.metadata.namespace, run.spec.idempotency_key)
     claim = seen.answer(ClaimOf(name))
     if isinstance(claim, Claim) and claim.run_uid == run.metadata.uid:
-        new = _outcome(claim, status)
+        new = _outcome(claim, run, status, seen)
         return "" if new.says_the_same(claim) else WriteClaim(claim_manifest(run.metadata.namespace, new))
     if status.started_at is None:
         return ""  # it has never held the task
@@ -220,7 +221,7 @@ def kept(run: AgentRun, status: RunStatus, seen: Observed) -> WriteClaim | str:
         return f"{lost}{claim.message}"
     if refusal := seen.refusals.get(name):
         return f"{lost}{refusal.message}"
-    new = _outcome(_own(run, ClaimState.IN_FLIGHT, Effects.NONE), status)
+    new = _outcome(_own(run, ClaimState.IN_FLIGHT, Effects.NONE), run, status, seen)
     return WriteClaim(claim_manifest(run.metadata.namespace, new))
 
 
@@ -235,15 +236,22 @@ def _own(run: AgentRun, state: ClaimState, effects: Effects) -> Claim:
     )
 
 
-def _outcome(claim: Claim, status: RunStatus) -> Claim:
+def _outcome(claim: Claim, run: AgentRun, status: RunStatus, seen: Observed) -> Claim:
     """A run's own claim with what the run has come to."""
-    acted = any(it.effect_state is not EffectState.NONE or it.state in HOLDING_STATES for it in status.steps)
     update = {
         "state": ClaimState(status.phase.value),
-        "effects": Effects.POSSIBLE if acted else claim.effects_before,
+        "effects": Effects.POSSIBLE if _may_have_acted(run, status, seen) else claim.effects_before,
         "reason": status.reason,
         "message": status.message,
         "output": compact(status.output).decode() if status.output else "",
         "finished_at": status.finished_at,
     }
     return claim.model_copy(update=update)
+
+
+def _may_have_acted(run: AgentRun, status: RunStatus, seen: Observed) -> bool:
+    """Whether any step, also one in the journal, has had an effect, or may have."""
+    records = Journal(run, status.journal).all_records(status.steps, seen)
+    if isinstance(records, Lost):
+        return True
+    return any(it.effect_state is not EffectState.NONE or it.state in HOLDING_STATES for it in records)
