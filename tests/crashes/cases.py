@@ -15,6 +15,8 @@ from tests.waiting import until
 
 SECONDS = 90.0
 """In which a run ends, or is stuck."""
+STUCK, NOT_TAKEN = "stuck", "not taken"
+"""The outcome of a case whose run does not end, and of one in which what was to happen did not."""
 EVERY = 0.25
 """Seconds between two looks: what looks takes the machine's time from what is looked at."""
 
@@ -122,8 +124,10 @@ def effects_of(scene: Scene, run: str) -> tuple[tuple[int, ...], list[str]]:
 
 
 def tried(case: Case, made: Callable[[], Found]) -> Found:
-    """What comes of a case; that it came to no end is a finding as well."""
+    """What comes of a case; that its run came to no end, or that it could not be taken, is a finding as well."""
     try:
         return made()
-    except (AssertionError, ClusterError) as error:
-        return Found(case, (), "stuck", 0, None, (str(error),))
+    except ClusterError as error:
+        return Found(case, (), STUCK, 0, None, (str(error),))
+    except AssertionError as error:
+        return Found(case, (), NOT_TAKEN, 0, None, (str(error),))

@@ -9,7 +9,6 @@ from itertools import count
 
 from tests.crashes.cases import effects_of
 from tests.crashes.lives import LIVES, PLAIN, Life
-from tests.crashes.report import spread
 from tests.crashes.scene import Scene, Stage, opened_scene
 from tests.space import FINAL
 from tests.waiting import until
@@ -58,7 +57,7 @@ class Crowd:
 
 def killed_at_random(stage: Stage, kills: int, seed: int) -> tuple[list[str], list[str]]:
     """What came of so many kills, as lines of a report; and what is wrong of that."""
-    draw, progress = random.Random(seed), list[float]()
+    draw, progressed = random.Random(seed), 0
     with opened_scene(stage) as scene, scene.operator("o") as operator:
         crowd = Crowd(scene)
         for _ in range(kills):
@@ -66,8 +65,7 @@ def killed_at_random(stage: Stage, kills: int, seed: int) -> tuple[list[str], li
             operator.begin()
             time.sleep(draw.uniform(0.3, 3.0))  # not a wait for something: the moment is what is drawn
             operator.kill()
-            if (first := operator.progress()) is not None:
-                progress.append(first)
+            progressed += operator.progress() is not None
         operator.begin()
         until(lambda: not crowd.living(), lambda: f"all runs are over: {crowd.living()}", SECONDS, every=0.5)
         wrong = [f"{it.name} ({it.life.name}, {it.effect}): {what}" for it in crowd.begun for what in held(scene, it)]
@@ -75,8 +73,8 @@ def killed_at_random(stage: Stage, kills: int, seed: int) -> tuple[list[str], li
         doubts = sum(scene.doubts(it.name) for it in crowd.begun)
     lines = [
         f"- {kills} kills at random moments (seed {seed}), 0.3 to 3 s after the start of each process, over",
-        f"  {len(crowd.begun)} runs with {done} effects: {len(wrong)} wrong, {doubts} questions",
-        f"- {spread('the same, for those that lived to make progress', progress)}",
+        f"  {len(crowd.begun)} runs with {done} effects: {len(wrong)} wrong, {doubts} questions; {progressed} of the",
+        "  processes lived to make progress",
     ]
     return lines, wrong
 

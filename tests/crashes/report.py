@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Iterable
 
-from tests.crashes.cases import Found
+from tests.crashes.cases import NOT_TAKEN, STUCK, Found
 from tests.crashes.lives import LIVES, OTHER_LISTS
 
 CLAIM = (
@@ -51,9 +52,11 @@ def summary(found: list[Found]) -> str:
         f"- {len(found)} cases, of which {sum(not it.wrong for it in found)} ended as they must",
         f"- duplicates of NonIdempotent effects: {sum(n > 1 for it in once for n in it.times)}, in {len(once)} cases",
         f"- lost results: {sum('lost:' in w for it in found for w in it.wrong)}",
-        f"- runs stuck: {sum(it.phase not in ('Succeeded', 'Failed') for it in found)}",
+        f"- runs stuck: {sum(it.phase == STUCK for it in found)}; cases not taken: "
+        f"{sum(it.phase == NOT_TAKEN for it in found)}",
         f"- asked about though the result could be read: {asked}",
         f"- {spread('start of the new process to progress', waits)}",
+        f"- taken on {os.cpu_count()} processors, with a load of {os.getloadavg()[2]:.0f} in the last 15 minutes",
     ]
     return "\n".join(lines) + "\n"
 
