@@ -19,7 +19,7 @@ from tests.waiting import until
 
 LABEL = "agentrun.dev/unused-since"
 SHARED = ("controllerrevisions", "networkpolicies")
-OPENS = [{"ports": [{"port": 443}]}]
+OPENS = [{"to": [{"podSelector": {"matchLabels": {"app": "bank"}}}], "ports": [{"port": 443}]}]
 Sweep = Callable[[int], None]
 
 
