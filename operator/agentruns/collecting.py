@@ -8,9 +8,18 @@ from typing import Final, assert_never
 
 from agentruns.clock import utc_now
 from agentruns.cluster import CLAIMS, RUNS, ApiError, Body, Cluster, resource_named
-from agentruns.core.collecting import Delete, Mark, Shared, Unmark, collected, mark_of, names_for, used_by
+from agentruns.core.collecting import (
+    Delete,
+    Mark,
+    Shared,
+    Unmark,
+    collected,
+    mark_of,
+    names_for,
+    used_by,
+    with_mark,
+)
 from agentruns.core.naming import Key
-from agentruns.core.patches import marked, unmarked
 from agentruns.core.tasks import Claim, may_be_deleted, read_claim
 from agentruns.store import Store
 
@@ -65,16 +74,22 @@ async def _perform(cluster: Cluster, store: Store, action: Mark | Unmark | Delet
     resource, place = resource_named(what.kind), (what.namespace, what.name)
     match action:
         case Mark():
-            patch = marked(what.resource_version, mark_of(action.since))
-            store.take(what.kind, await cluster.patch(resource, *place, patch))
+            await _change(cluster, store, what, mark_of(action.since))
         case Unmark():
-            store.take(what.kind, await cluster.patch(resource, *place, unmarked(what.uid)))
+            await _change(cluster, store, what, None)
         case Delete():
             await cluster.delete(resource, *place, {"uid": what.uid, "resourceVersion": what.resource_version})
             store.forget(what.uid)
             log.info("deleted %s %s, which nobody used", what.kind, what.name, extra={"namespace": what.namespace})
         case unreachable:
             assert_never(unreachable)
+
+
+async def _change(cluster: Cluster, store: Store, what: Shared, mark: str | None) -> None:
+    """Marks or unmarks what is as it was looked at; the API server refuses it if it has changed since."""
+    found = await cluster.get(resource_named(what.kind), what.namespace, what.name)
+    version = {"uid": what.uid, "resourceVersion": what.resource_version}
+    store.take(what.kind, await cluster.replace(with_mark(found, mark, **version)))
 
 
 def _used_as_known(store: Store) -> set[Key]:

@@ -18,11 +18,12 @@ from agentruns.core.actions import (
     Ungate,
     WriteClaim,
 )
+from agentruns.core.collecting import with_mark
 from agentruns.core.digests import digest
 from agentruns.core.model import rfc3339
 from agentruns.core.naming import DENY_ALL_POLICY, LABEL_UNUSED_SINCE, Key
 from agentruns.core.observed import Refusal
-from agentruns.core.patches import Patch, conditions_stated, end_now, finalizer_off, gate_off, unmarked
+from agentruns.core.patches import Patch, conditions_stated, end_now, finalizer_off, gate_off
 from agentruns.core.resources import ApprovalState
 from agentruns.fresh import is_there
 from agentruns.store import Store
@@ -109,10 +110,8 @@ class Performer:
 
     async def _in_use_again(self, found: dict[str, Any]) -> dict[str, Any]:
         """The object without its mark as unused, so that whoever would have deleted it does not."""
-        metadata = found["metadata"]
         try:
-            patch = unmarked(metadata["uid"])
-            return await self._cluster.patch(resource_of(found), self._namespace, metadata["name"], patch)
+            return await self._cluster.replace(with_mark(found, None))
         except ApiError as error:
             raise _stale_or(error) from error
 

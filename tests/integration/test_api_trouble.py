@@ -149,7 +149,7 @@ def test_watches_that_end_are_opened_again_without_haste(
         proxy.cut_streams()
         lasting(SECONDS, troubled.is_live)
         started(space, "unseen")
-    assert len(WATCHED) <= len(trouble.hits) <= len(WATCHED) * 6, trouble.hits
+    assert 0 < len(trouble.hits) <= len(WATCHED) * 6, trouble.hits  # a 401 to one has all wait for a new session
     succeeded(space, "unseen", seconds=30)
     until(troubled.is_ready, "it is ready", 30)
 

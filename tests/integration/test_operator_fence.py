@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from agentruns.core.collecting import with_mark
 from agentruns.core.resources import AgentRun, owner
 
 from tests.installed import SYSTEM
@@ -157,8 +158,7 @@ def test_the_operator_deletes_only_what_was_marked_as_unused(shop: Shop, plural:
     operator, body = shop.accounts["operator"], managed(shop.run)[plural]
     place = shop.stored(plural, changed(body, "metadata.name", "agentrun-egress-fenced"))
     assert "the operator deletes only what was marked as unused" in operator.delete(place).message
-    mark = [{"op": "add", "path": "/metadata/labels/agentrun.dev~1unused-since", "value": "1"}]
-    assert operator.patch(place, mark, store=True).status == 200
+    assert operator.replace(place, with_mark(operator.get(*place).body, "1"), store=True).status == 200
     assert operator.delete(place).status == 200
 
 

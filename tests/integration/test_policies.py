@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from agentruns.core.collecting import with_mark
 
 from tests.accounts import Account, Answer, Body
 from tests.shop import MANAGED, SERVICE_ACCOUNTS, Shop, agentrun, approval, claim, managed, pod, sandbox, secret, tool
@@ -50,8 +51,13 @@ def refund(shop: Shop) -> tuple[str, ...]:
     return shop.at("tools", "payments-refund")
 
 
+def unused(shop: Shop, plural: str, name: str) -> tuple[tuple[str, ...], Body]:
+    """The place of an object, and what it is when it is marked as unused."""
+    place = shop.at(plural, name)
+    return place, with_mark(shop.accounts["admin"].get(*place).body, "1")
+
+
 DEBUG: Body = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "registry.example/debug"}]}}
-UNUSED: Body = {"metadata": {"labels": {"agentrun.dev/unused-since": "1"}}}
 LABEL: Body = {"metadata": {"labels": {"example.com/mine": "yes"}}}
 
 # What is tried, and who may; everybody else is refused.
@@ -169,12 +175,12 @@ MATRIX: list[tuple[str, Action, str]] = [
     ),
     (
         "mark a network rule as unused",
-        lambda s, a: a.patch(s.at("networkpolicies", "agentrun-sandboxes"), UNUSED),
+        lambda s, a: a.replace(*unused(s, "networkpolicies", "agentrun-sandboxes")),
         "operator admin gitops",
     ),
     (
         "mark a pinned tool as unused",
-        lambda s, a: a.patch(s.at("controllerrevisions", "payments-refund-1"), UNUSED),
+        lambda s, a: a.replace(*unused(s, "controllerrevisions", "payments-refund-1")),
         "operator admin gitops",
     ),
     ("change an output", lambda s, a: a.patch(s.at("configmaps", "payments-refund-1"), {"data": {}}), "admin gitops"),
@@ -213,5 +219,5 @@ def test_the_matrix(shop: Shop, action: Action, allowed: str) -> None:
 
 def test_the_rule_that_closes_all_sandboxes_stays_though_it_is_marked(shop: Shop) -> None:
     operator, place = shop.accounts["operator"], shop.at("networkpolicies", "agentrun-sandboxes")
-    assert operator.patch(place, UNUSED, store=True).status == 200
+    assert operator.replace(*unused(shop, "networkpolicies", "agentrun-sandboxes"), store=True).status == 200
     assert "never the rule that closes all sandboxes" in operator.delete(place).message

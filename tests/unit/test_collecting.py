@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from agentruns.core.collecting import Delete, Mark, Shared, Unmark, collected, mark_of, shared, used_by
+from agentruns.core.collecting import Delete, Mark, Shared, Unmark, collected, mark_of, shared, used_by, with_mark
 from agentruns.core.naming import DENY_ALL_POLICY, egress_name
-from agentruns.core.patches import marked, unmarked
 from agentruns.store import Store
 
 from tests.unit.builders import NAMESPACE, NOW
@@ -86,11 +85,12 @@ def test_what_a_run_of_a_newer_release_uses_is_not_known() -> None:
     assert used_by([run("Succeeded", formatVersion=99)]) is None
 
 
-def test_only_the_version_that_was_looked_at_is_marked() -> None:
-    path = "/metadata/labels/agentrun.dev~1unused-since"
-    looked_at = {"op": "test", "path": "/metadata/resourceVersion", "value": "7"}
-    assert marked("7", "1") == [looked_at, {"op": "add", "path": path, "value": "1"}]
-    assert unmarked("u") == [{"op": "test", "path": "/metadata/uid", "value": "u"}, {"op": "remove", "path": path}]
+def test_a_mark_changes_nothing_else_and_is_for_the_version_that_was_looked_at() -> None:
+    plain = body(version=7)
+    marked = with_mark(plain, "1", resourceVersion="6")
+    assert marked["metadata"] | {"resourceVersion": "7"} == body(version=7, mark="1")["metadata"]
+    assert (marked["metadata"]["resourceVersion"], marked.keys()) == ("6", plain.keys())
+    assert with_mark(body(version=7, mark="1"), None) == plain
 
 
 @pytest.mark.parametrize("kind", ["ControllerRevision", "NetworkPolicy"])

@@ -76,6 +76,17 @@ def mark_of(moment: datetime) -> str:
     return str(int(moment.timestamp()))
 
 
+def with_mark(body: dict[str, Any], mark: str | None, **metadata: str) -> dict[str, Any]:
+    """An object marked as unused, or with None not any more, for the API server to take in the place of the old one.
+
+    The whole of it, though a patch would say less: the API server writes what it patches anew, and then finds that the
+    content of a ControllerRevision, which may not change, has other spaces.
+    """
+    labels = {key: value for key, value in (body["metadata"].get("labels") or {}).items() if key != LABEL_UNUSED_SINCE}
+    marked = labels if mark is None else labels | {LABEL_UNUSED_SINCE: mark}
+    return body | {"metadata": body["metadata"] | metadata | {"labels": marked}}
+
+
 def _moment(mark: str) -> datetime:
     """The moment of a mark; one that cannot be read has not been there for long enough, and never will."""
     try:

@@ -1,12 +1,11 @@
 """What this operator changes about an object, as JSON patches: each is for one UID, or version, and no other."""
 
-from typing import Any, Final
+from typing import Any
 
 from agentruns.core.model import Condition
-from agentruns.core.naming import FINALIZER_RESULT, GATE_RECORDED, LABEL_UNUSED_SINCE
+from agentruns.core.naming import FINALIZER_RESULT, GATE_RECORDED
 
 Patch = list[dict[str, Any]]
-_MARK: Final = f"/metadata/labels/{LABEL_UNUSED_SINCE.replace('/', '~1')}"
 
 
 def gate_off(uid: str) -> Patch:
@@ -27,19 +26,6 @@ def finalizer_off(uid: str, finalizers: tuple[str, ...]) -> Patch:
     """Lets go of a pod that has these finalizers, this operator's among them; refused if they have changed."""
     place = f"/metadata/finalizers/{finalizers.index(FINALIZER_RESULT)}"
     return [_only(uid), {"op": "test", "path": place, "value": FINALIZER_RESULT}, {"op": "remove", "path": place}]
-
-
-def marked(version: str, mark: str) -> Patch:
-    """Marks an object of this version, which has labels, as unused."""
-    return [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": version},
-        {"op": "add", "path": _MARK, "value": mark},
-    ]
-
-
-def unmarked(uid: str) -> Patch:
-    """Takes the mark off an object; refused if it has none."""
-    return [_only(uid), {"op": "remove", "path": _MARK}]
 
 
 def conditions_stated(before: tuple[Condition, ...], conditions: tuple[Condition, ...], version: str) -> Patch:
