@@ -15,7 +15,7 @@ import pytest
 from tests.cluster import apiserver, control_plane
 from tests.integration.operator_process import OperatorProcess
 from tests.integration.test_api_trouble import started, succeeded
-from tests.space import Space
+from tests.space import Space, step
 from tests.waiting import until
 
 SECONDS = 15.0
@@ -60,6 +60,8 @@ def test_a_restart_of_the_api_server_loses_nothing(space: Space, lasting: Operat
         until(lambda: not lasting.is_ready(), "it is not ready", 2 * SECONDS)
         assert lasting.is_live()
     until(lasting.is_ready, "it is ready again", 30)
+    probe = space.run_manifest("probe", step("one", "effect"))
+    until(lambda: space.admin.create((space.name, "agentruns"), probe).status == 201, "all kinds are known again", 60)
     started(space, "after")
     succeeded(space, "before", "after", seconds=60)
 
