@@ -1,10 +1,12 @@
 """What a decision wants done, as data. Preparations are inert; everything else happens only after it was recorded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agentruns.core.model import Condition
-from agentruns.core.resources import ApprovalState
+from agentruns.core.naming import LABEL_MANAGED_BY, LABEL_RUN_UID, MANAGER
+from agentruns.core.resources import AgentRun, ApprovalState, owner
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,24 @@ class WriteClaim:
     def replaces(self) -> bool:
         """Whether there is a claim that this one takes the place of."""
         return "resourceVersion" in self.manifest["metadata"]
+
+
+def kept(run: AgentRun, name: str, key: str, text: str, labels: Mapping[str, str] | None = None) -> Create:
+    """The creation of an immutable ConfigMap that keeps a text under a key, and goes with the run."""
+    return Create(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": name,
+                "namespace": run.metadata.namespace,
+                "labels": {LABEL_RUN_UID: run.metadata.uid, LABEL_MANAGED_BY: MANAGER, **(labels or {})},
+                "ownerReferences": [owner(run)],
+            },
+            "immutable": True,
+            "data": {key: text},
+        }
+    )
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
-from agentruns.core.actions import Create
+from agentruns.core.actions import Create, kept
 from agentruns.core.digests import compact, digest_of
 from agentruns.core.naming import (
     JOURNAL_KEY,
-    LABEL_MANAGED_BY,
-    LABEL_RUN_UID,
-    MANAGER,
     doubted_step,
     journal_name,
     settle_call,
@@ -29,7 +26,6 @@ from agentruns.core.resources import (
     StepState,
     StepStatus,
     ToolSpec,
-    owner,
 )
 from agentruns.core.sizes import SPARE, room_in
 
@@ -115,7 +111,7 @@ def folded(run: AgentRun, status: RunStatus, tools: Mapping[str, ToolSpec], seen
     while records := _oldest(status, room, seen):
         segment, text = _segment(run, status, records)
         if segment.name not in seen.stored:
-            return Folded(status, room, (Create(_config_map(run, segment, text)),))
+            return Folded(status, room, (kept(run, segment.name, JOURNAL_KEY, text),))
         gone = {name for record in records for name in (record.name, settle_call(record.name))}
         left = tuple(record for record in status.steps if record.name not in gone)
         update = {"steps": left, "journal": (*status.journal, segment), "format_version": FORMAT_VERSION}
@@ -181,18 +177,3 @@ def _spans(ranges: str) -> Iterator[slice]:
     for part in ranges.split(","):
         first, _, last = part.partition("-")
         yield slice(int(first) - 1, int(last or first))
-
-
-def _config_map(run: AgentRun, segment: Segment, text: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": segment.name,
-            "namespace": run.metadata.namespace,
-            "labels": {LABEL_RUN_UID: run.metadata.uid, LABEL_MANAGED_BY: MANAGER},
-            "ownerReferences": [owner(run)],
-        },
-        "immutable": True,
-        "data": {JOURNAL_KEY: text},
-    }

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agentruns.core import schemas
-from agentruns.core.actions import Create
+from agentruns.core.actions import kept
 from agentruns.core.digests import compact, digest_of
 from agentruns.core.expressions import Data, value
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.look import Look, Moved
-from agentruns.core.naming import LABEL_MANAGED_BY, LABEL_RUN_UID, LABEL_STEP, MANAGER, OUTPUT_KEY, output_name
+from agentruns.core.naming import LABEL_STEP, OUTPUT_KEY, output_name
 from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem
-from agentruns.core.resources import EffectState, OutputRef, StepState, Verification, owner
+from agentruns.core.resources import EffectState, OutputRef, StepState, Verification
 from agentruns.core.sizes import SPARE
 
 INLINE: Final = 4096
@@ -38,7 +38,7 @@ def _judged(look: Look, output: Any) -> Moved:
         for place, rule in enumerate(look.step.verify):
             if said := _broken(rule, environment, look.seen):
                 return Moved(look.failed("VerificationFailed", f"verify[{place}]: {said}"))
-    return _kept(look, output, text)
+    return _succeeded(look, output, text)
 
 
 def misfit(look: Look, output: Any, text: bytes, what: str) -> str:
@@ -61,7 +61,7 @@ def _broken(rule: Verification, environment: Mapping[str, Data], seen: Observed)
     return rule.message or f"{rule.expression} is not true"
 
 
-def _kept(look: Look, output: Any, text: bytes) -> Moved:
+def _succeeded(look: Look, output: Any, text: bytes) -> Moved:
     """The step succeeded with this output, stored where its size belongs."""
     done = look.recording(message="", effect_state=look.effect(EffectState.DONE))
     if len(text) <= min(INLINE, look.room - SPARE):
@@ -77,24 +77,6 @@ def _kept(look: Look, output: Any, text: bytes) -> Moved:
     if refusal and not refusal.for_now:
         return Moved(look.failed("InvalidResult", f"the result cannot be stored: {refusal.message}"))
     if reference.name not in look.seen.stored:
-        return Moved(look.record, preparations=(Create(_config_map(look, reference, text.decode())),))
+        stored = kept(look.run, reference.name, reference.key, text.decode(), {LABEL_STEP: look.step.name})
+        return Moved(look.record, preparations=(stored,))
     return Moved(done.ended(StepState.SUCCEEDED, "Completed").model_copy(update={"output_ref": reference}))
-
-
-def _config_map(look: Look, reference: OutputRef, text: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": reference.name,
-            "namespace": look.run.metadata.namespace,
-            "labels": {
-                LABEL_RUN_UID: look.run.metadata.uid,
-                LABEL_STEP: look.step.name,
-                LABEL_MANAGED_BY: MANAGER,
-            },
-            "ownerReferences": [owner(look.run)],
-        },
-        "immutable": True,
-        "data": {reference.key: text},
-    }
