@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from agentruns.core.digests import compact
+from agentruns.core.digests import stored_length
 from agentruns.core.journal import LEAST
 from agentruns.core.naming import settle_call
 from agentruns.core.observed import Refusal
@@ -40,7 +40,7 @@ from tests.unit.builders import NOW, RUN_UID, a_run, a_tool
 from tests.unit.play import Play
 
 LONG = "n" * 253
-WORDS = {"plain": "x", "quoted": '"', "wide": "🚀", "control": "\x01", "mixed": '\\é"界'}
+WORDS = {"plain": "x", "quoted": '"', "wide": "🚀", "control": "\x01", "markup": "<&\u2028", "mixed": '\\é"界'}
 IMAGE = "registry.example/" + "i" * 1007
 DIGEST = f"sha256:{'d' * 64}"
 
@@ -54,9 +54,9 @@ def measured(run: Play) -> int:
             if record.state not in FINAL_STATES and not record.is_settle_call:
                 call = records.get(settle_call(record.name), StepStatus(name=""))
                 pair = RunStatus(steps=(record, call.model_copy(update={"output": None})))
-                length = len(compact(pair.body()["steps"])) - 100  # brackets, and a call that is not there
+                length = stored_length(pair.body()["steps"]) - 100  # brackets, and a call that is not there
                 assert length <= reserved(run.run, steps[record.name], run.tools), pair
-    return max(len(compact(status.body())) for status in run.recorded)
+    return max(stored_length(status.body()) for status in run.recorded)
 
 
 def wide_run(count: int, effect: str, tools: int = MAX_TOOLS, **spec: Any) -> Play:
@@ -105,7 +105,7 @@ def test_a_record_takes_no_more_than_is_counted_and_reserved_for_it() -> None:
     [step] = run.run.spec.steps
     waiting = worst().model_copy(update={"next_attempt_at": NOW})
     for record in (worst(), waiting, worst().model_copy(update={"output_ref": None, "output": "x" * 100})):
-        size = len(compact(RunStatus(steps=(record,)).body()["steps"][0]))
+        size = stored_length(RunStatus(steps=(record,)).body()["steps"][0])
         assert size <= size_of(record) < size + 200
         assert size <= reserved(run.run, step, run.tools)
 
@@ -228,9 +228,9 @@ def test_a_text_is_cut_to_what_it_takes_in_json(words: str, length: int) -> None
     text = cut(words * 1024, length)
     whole = words * 1024
     assert whole.startswith(text)
-    assert len(compact(text)) - 2 <= length
-    assert text == whole or length < len(compact(whole[: len(text) + 1])) - 2
-    assert len(compact(printable(whole, length))) - 2 <= length
+    assert stored_length(text) - 2 <= length
+    assert text == whole or length < stored_length(whole[: len(text) + 1]) - 2
+    assert stored_length(printable(whole, length)) - 2 <= length
 
 
 def test_what_a_step_may_have_done_is_said_however_much_else_is() -> None:

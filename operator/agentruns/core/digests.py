@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import rfc8785
 
-from agentruns.core.problems import Problem
+from agentruns.core.problems import Problem, stored_bytes
 
 MAX_DEPTH: Final = 64
 
@@ -38,6 +38,11 @@ def compact(value: Any) -> bytes:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except ValueError as error:
         raise NotCanonicalError(f"has no exact JSON form: {error}") from error
+
+
+def stored_length(value: Any) -> int:
+    """Bytes that a value takes in the cluster's store."""
+    return stored_bytes(compact(value))
 
 
 def digest(value: Any) -> str:

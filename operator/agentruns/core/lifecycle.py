@@ -12,7 +12,7 @@ from agentruns.core.attempts import PATIENCE
 from agentruns.core.checks import check_run, unfit_to_settle
 from agentruns.core.claims import Free, Turned, claimed, kept, turn_of
 from agentruns.core.conditions import unreadable
-from agentruns.core.digests import canonical, compact
+from agentruns.core.digests import canonical, stored_length
 from agentruns.core.inputs import Reader
 from agentruns.core.journal import Folded, Journal, folded
 from agentruns.core.limits import Ending, ending, time_left
@@ -306,7 +306,7 @@ def _output(run: AgentRun, reader: Reader) -> Any:
     """What the run returns; Problem if that cannot be made, or is too large."""
     output = expanded(run.spec.output, "output", reader) or None
     with within("output"):
-        size = max(len(canonical(output)), len(compact(output)))
+        size = max(len(canonical(output)), stored_length(output))
         if size > OUTPUT_LIMIT:
             raise Problem(f"{size} bytes; at most {OUTPUT_LIMIT} fit, take less from the steps")
     return output

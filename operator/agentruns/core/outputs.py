@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from agentruns.core import schemas
 from agentruns.core.actions import kept
-from agentruns.core.digests import compact, digest_of
+from agentruns.core.digests import compact, digest_of, stored_length
 from agentruns.core.expressions import Data, value
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.look import Look, Moved
@@ -64,7 +64,7 @@ def _broken(rule: Verification, environment: Mapping[str, Data], seen: Observed)
 def _succeeded(look: Look, output: Any, text: bytes) -> Moved:
     """The step succeeded with this output, stored where its size belongs."""
     done = look.recording(message="", effect_state=look.effect(EffectState.DONE))
-    if len(text) <= min(INLINE, look.room - SPARE):
+    if stored_length(output) <= min(INLINE, look.room - SPARE):
         record = done.ended(StepState.SUCCEEDED, "Completed").model_copy(update={"output": output})
         return Moved(record)
     reference = OutputRef(

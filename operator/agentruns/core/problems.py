@@ -23,7 +23,9 @@ def json_type(value: Any) -> str:
 
 
 MESSAGE_LENGTH: Final = 1024
-"""Bytes of JSON."""
+"""Bytes, as the cluster's store has them."""
+_LINE_ENDS: Final = ("\u2028".encode(), "\u2029".encode())
+_ESCAPED: Final = frozenset('"\\<>&')
 
 
 def printable(text: str, length: int = MESSAGE_LENGTH) -> str:
@@ -31,14 +33,24 @@ def printable(text: str, length: int = MESSAGE_LENGTH) -> str:
     return cut("".join(it if it.isprintable() else " " for it in text[:length]), length)
 
 
+def stored_bytes(text: bytes) -> int:
+    """Bytes that a JSON text takes in the cluster's store, where six stand for what could be markup, or end a line."""
+    return len(text) + 5 * sum(map(text.count, (b"<", b">", b"&"))) + 3 * sum(map(text.count, _LINE_ENDS))
+
+
+def is_plain(text: str) -> bool:
+    """Whether each character of a text takes one byte in the cluster's store."""
+    return text.isascii() and text.isprintable() and _ESCAPED.isdisjoint(text)
+
+
 def cut(text: str, length: int) -> str:
-    """The beginning of a text that takes at most so many bytes as JSON."""
+    """The beginning of a text that takes at most so many bytes in the cluster's store."""
     text = text[:length]
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+    if is_plain(text):
         return text
     left = length
     for place, character in enumerate(text):
-        left -= len(json.dumps(character, ensure_ascii=False).encode()) - 2
+        left -= stored_bytes(json.dumps(character, ensure_ascii=False).encode()) - 2
         if left < 0:
             return text[:place]
     return text

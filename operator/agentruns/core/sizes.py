@@ -1,11 +1,11 @@
-"""How much the status of one run may hold, and what each part of it takes. All of it in bytes of JSON."""
+"""How much the status of one run may hold, and what each part of it takes. All in bytes of the cluster's store."""
 
 from collections.abc import Mapping
 from typing import Final
 
-from agentruns.core.digests import compact
+from agentruns.core.digests import stored_length
 from agentruns.core.naming import settle_call
-from agentruns.core.problems import MESSAGE_LENGTH
+from agentruns.core.problems import MESSAGE_LENGTH, is_plain
 from agentruns.core.resources import FINAL_STATES, AgentRun, Effect, RunStatus, Step, StepStatus, ToolSpec
 
 STATUS_LIMIT: Final = 262_144
@@ -54,7 +54,7 @@ def held(run: AgentRun, step: Step, tools: Mapping[str, ToolSpec], records: Mapp
     if record is None:
         return 0
     if record.state not in FINAL_STATES:
-        return reserved(run, step, tools) + (0 if call is None or call.output is None else len(compact(call.output)))
+        return reserved(run, step, tools) + (0 if call is None or call.output is None else stored_length(call.output))
     if call is None:
         return size(record)
     return size(record) + (size(call) if call.state in FINAL_STATES else _plain(run, call.name))
@@ -66,12 +66,11 @@ def size(record: StepStatus) -> int:
     texts += [record.decision.by, record.decision.reason] if record.decision else []
     length = _RECORD + sum(map(_length, texts)) + (_DECISION if record.approval else 0)
     length += _REFERENCE + _length(record.output_ref.name) if record.output_ref else 0
-    return length + (0 if record.output is None else len(compact(record.output)))
+    return length + (0 if record.output is None else stored_length(record.output))
 
 
 def _length(text: str) -> int:
-    plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
-    return len(text) if plain else len(compact(text))
+    return len(text) if is_plain(text) else stored_length(text)
 
 
 def reserved(run: AgentRun, step: Step, tools: Mapping[str, ToolSpec]) -> int:
