@@ -16,6 +16,7 @@ from tests.images import sandbox_image
 
 WAITING = int(os.environ.get("BENCH_WAITING", "1000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "20"))
+AT_ONCE = int(os.environ.get("BENCH_AT_ONCE", "200"))
 STEPS = 5
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -48,6 +49,24 @@ async def runs_of(cluster: Cluster, namespace: str, steps: int) -> list[float]:
             start = loop.time()
             found.append(await runs.at(name, "Succeeded") - start)
             await asyncio.sleep(0.5)
+    return found
+
+
+async def at_once(cluster: Cluster, namespace: str) -> dict[str, float]:
+    """How many a minute one kubelet takes, all asked for at once: bare pods until they run, runs until they succeed."""
+    loop = asyncio.get_running_loop()
+    sandbox = manifests.sandbox(namespace, sandbox_image())
+    pods = [manifests.bare_pod(sandbox, f"many-{number}") for number in range(AT_ONCE)]
+    runs = [manifests.run(namespace, f"many-{number}", 1) for number in range(AT_ONCE)]
+    found = {}
+    for what, bodies, resource, phase in (("bare", pods, PODS, "Running"), ("runs", runs, RUNS, "Succeeded")):
+        before = process.cpu_seconds(process.operator())
+        async with Moments(cluster, resource, namespace, lambda it: it.get("status", {}).get("phase", "")) as seen:
+            start = loop.time()
+            await asyncio.gather(*(cluster.create(body) for body in bodies))
+            last = max([await seen.at(body["metadata"]["name"], phase, 600) for body in bodies])
+        found[what] = AT_ONCE / (last - start) * 60
+        found[f"{what} cpu"] = (process.cpu_seconds(process.operator()) - before) / AT_ONCE * 1000
     return found
 
 
@@ -122,6 +141,15 @@ async def main() -> None:
         steps = ROUNDS * (STEPS + 1)
         for what, count in sorted(writes_since(AUDIT_LOG, offset).items()):
             row(f"writes of the operator: {what}", f"{count / steps:.2f} a step", f"audit log, {steps} steps")
+    burst = await at_once(cluster, space)
+    share = burst["runs"] / burst["bare"]
+    row(f"{AT_ONCE} bare pods at once, until all run", f"{burst['bare']:.0f} a minute", "what the kubelet can do")
+    row(
+        f"{AT_ONCE} runs of one step at once",
+        f"{burst['runs']:.0f} a minute, {share:.2f} of that",
+        "until all succeeded",
+    )
+    row("processor time of the operator a run", f"{burst['runs cpu']:.1f} ms", "the same runs")
     if WAITING:
         found = await waiting_runs(cluster, space)
         row(
