@@ -66,7 +66,7 @@ class OperatorProcess:
         self._queue = Queue(self._pass, self._failed, workers=WORKERS)
         self.store = Store(self._queue.add, lambda _: None)
         evaluators = InlineEvaluators()
-        settings = Settings(pod_retention=RETENTION)
+        settings = Settings(pod_retention=RETENTION, limits=world.limits)
         self.app = App(
             self._cluster,
             self.store,

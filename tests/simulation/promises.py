@@ -1,11 +1,13 @@
 """What the operator promises, checked after every write and every act of a program."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
 from agentruns.cluster import Body
-from agentruns.core.naming import FINALIZER_RESULT, LABEL_RUN_UID, LABEL_STEP
+from agentruns.core.naming import FINALIZER_RESULT, LABEL_RUN_UID, LABEL_STEP, doubted_step, is_settle_call, settle_call
+from agentruns.core.observed import POD_LIMIT_REACHED
 
 from tests.simulation.world.api import Change
 from tests.simulation.world.ledger import Effect
@@ -26,6 +28,8 @@ class Promises:
         """The UIDs of runs that a person had go on with a task of which nobody knows how far it came."""
         self._approved: set[tuple[str, str]] = set()
         self._running: dict[tuple[str, str], str] = {}
+        self._absent: set[str] = set()
+        """The UIDs of pods of which it was believed that they have not acted, and will not."""
 
     # ------------------------------------------------------------------------------------ what programs do
 
@@ -34,7 +38,9 @@ class Promises:
         place, uid = _place(pod), pod["metadata"]["uid"]
         if uid not in self._recorded:
             self._world.violated(f"pod {pod['metadata']['name']} starts, and was never recorded")
-        if self._running.get(place, uid) != uid and self._stored(self._running[place]):
+        other = self._running.get(place, uid)
+        answered = is_settle_call(place[1]) and other in self._world.ledger.printed  # it reads, and nobody waits for it
+        if other != uid and self._stored(other) and not answered:
             self._world.violated(f"two attempts of step {place[1]} run at once")
         self._running[place] = uid
 
@@ -49,6 +55,8 @@ class Promises:
         if tool["approval"] == "Always" and (run_uid, step) not in self._approved:
             self._world.violated(f"step {step} acts without having been approved")
         before = [it for it in self._world.ledger.effects if (it.run_uid, it.step) == (run_uid, step)]
+        if uid in self._absent:
+            self._world.violated(f"step {step} acts after a no of its settle tool was believed")
         if tool["effect"] == "NonIdempotent" and any(it.epoch == epoch for it in before):
             self._world.violated(f"step {step} acts twice in epoch {epoch}")
         others = [it for it in self._world.ledger.effects if it.key == key and it.run_uid != run_uid]
@@ -66,7 +74,8 @@ class Promises:
 
     def ended(self, pod: Body) -> None:
         """A program runs no more."""
-        self._running.pop(_place(pod), None)
+        if self._running.get(_place(pod)) == pod["metadata"]["uid"]:
+            del self._running[_place(pod)]
 
     def _tool(self, pod: Body) -> Body:
         run_uid, step = _place(pod)
@@ -92,6 +101,8 @@ class Promises:
             self._run_written(change.before or {}, change.after)
         if change.plural == "approvals" and change.after is not None:
             self._approval_written(change.before or {}, change.after)
+        if change.plural == "pods" and change.before is None:
+            self._pod_made()
         if change.plural == "pods" and change.before is not None and change.last["metadata"].get("finalizers") == []:
             self._pod_let_go(change.before)
 
@@ -108,6 +119,14 @@ class Promises:
             before_ = stood.get(step["name"], {})
             if step["state"] == "InDoubt" and before_.get("state") != "InDoubt":
                 self._doubted(step)
+            if is_settle_call(step["name"]) and step["state"] == "Failed" != before_.get("state"):
+                self._doubted(step)
+            if is_settle_call(step["name"]) and step.get("reason") == "ForeignPod":
+                self._world.violated(f"the pod of an earlier {step['name']} is in the way of another")
+            if step["state"] == "InDoubt" and step.get("approval") != before_.get("approval"):
+                self._asked(after, step, before_)
+            if before_.get("state") == "InDoubt" and step.get("reason") == "NotDone":
+                self._believed_absent(after["metadata"]["uid"], before_)
             if step.get("reason") == "PodLost" != before_.get("reason") and self._stored(step["podUID"]):
                 self._world.violated(f"the pod of step {step['name']} is taken for gone, and is there")
             if step["state"] == "Prepared" and before_.get("state") == "Waiting":
@@ -127,16 +146,42 @@ class Promises:
                 self._world.violated(f"run {name} is final while its step {step['name']} still runs")
             effects = [it for it in self._world.ledger.effects if (it.run_uid, it.step) == place]
             verdict = (step.get("decision") or {}).get("verdict")
-            printed = {"token": self._world.ledger.printed.get(uid)}
-            if step["state"] == "Succeeded" and verdict != "Happened" and step.get("output") != printed:
-                self._world.violated(f"step {step['name']} has an output that its pod never printed")
+            token = (step.get("output") or {}).get("token")
+            if step["state"] == "Succeeded" and verdict != "Happened" and token != self._world.ledger.printed.get(uid):
+                self._settled_truthfully(run, step)
             if effects and step["state"] in ("Failed", "Cancelled") and not step.get("effectState"):
                 tool = self._tools[run["metadata"]["namespace"], self._spec(run, step["name"])["tool"]]
                 if tool["effect"] != "ReadOnly":
                     self._world.violated(f"step {step['name']} acted, and its record says that it did not")
 
+    def _settled_truthfully(self, run: Body, step: Body) -> None:
+        """An output that is not the step's own is what its settle tool returned, of something that was done."""
+        call = _step(run["status"], settle_call(step["name"]))
+        told = {"token": self._world.ledger.printed.get(call.get("podUID", "")), "found": True}
+        if step["output"] != told or not self._world.ledger.has(step["idempotencyKey"]):
+            self._world.violated(f"step {step['name']} has an output that its pod never printed")
+
+    def _asked(self, run: Body, step: Body, before: Body) -> None:
+        """A person is asked only if no settle tool could tell; what it says early counts only if it is a yes."""
+        if "settle" not in self._tools[run["metadata"]["namespace"], self._spec(run, step["name"])["tool"]]:
+            return
+        call = _step(run["status"], settle_call(step["name"]))
+        found = (call.get("output") or {}).get("found")
+        early = before.get("reason") == "SettlingEarly" and found is False
+        if call.get("state") not in ("Succeeded", "Failed") or (isinstance(found, bool) and not early):
+            self._world.violated(f"a person is asked about step {step['name']}, and its settle tool could tell")
+
+    def _believed_absent(self, run_uid: str, step: Body) -> None:
+        """A no is believed only of an attempt that is over; where nobody saw that, of one that cannot act any more."""
+        uid = step["podUID"]
+        self._absent.add(uid)
+        if self._running.get((run_uid, step["name"])) == uid and self._stored(uid):
+            self._world.violated(f"a no is believed while the attempt of step {step['name']} runs")
+        if any(it.pod_uid == uid for it in self._world.ledger.effects):
+            self._world.violated(f"a no is believed of step {step['name']}, which has acted")
+
     def _spec(self, run: Body, step: str) -> Body:
-        return next(dict(it) for it in run["spec"]["steps"] if it["name"] == step)
+        return next(dict(it) for it in run["spec"]["steps"] if it["name"] == doubted_step(step))
 
     def _approval_written(self, before: Body, after: Body) -> None:
         spec = after["spec"]
@@ -154,7 +199,9 @@ class Promises:
     def _tried_again(self, waited: Body) -> None:
         """A wait is recorded, so that no restart shortens it; what a person has run again does not wait."""
         due = waited.get("nextAttemptAt")
-        if waited.get("attempt") and (due is None or datetime.fromisoformat(due) > self._world.loop.utc_now()):
+        if waited.get("reason") == POD_LIMIT_REACHED:
+            return  # its time had come before
+        if (waited.get("attempt") or due) and (due is None or datetime.fromisoformat(due) > self._world.loop.utc_now()):
             self._world.violated(f"step {waited['name']} is tried again before its time")
 
     def _pod_let_go(self, pod: Body) -> None:
@@ -164,9 +211,23 @@ class Promises:
         run = next((it for it in self._world.api.all("agentruns") if it["metadata"]["uid"] == run_uid), None)
         if not held or run is None or "deletionTimestamp" in run["metadata"]:
             return
-        record: Body = next((it for it in run.get("status", {}).get("steps", []) if it["name"] == step), {})
+        record = _step(run.get("status", {}), step)
         if record.get("podUID") == uid and record.get("state") in ("Prepared", "Running"):
             self._world.violated(f"pod {pod['metadata']['name']} is let go of before its result is recorded")
+
+    def _pod_made(self) -> None:
+        """One operator never makes a pod too many, unless it was not told that it has made others."""
+        if self._world.operators > 1:
+            return
+        active = [
+            it
+            for it in self._world.api.all("pods")
+            if _is_active(it) and it["metadata"]["uid"] not in self._world.unanswered
+        ]
+        spaces = Counter(it["metadata"]["namespace"] for it in active)
+        limits = self._world.limits
+        if 0 < limits.active_pods < len(active) or 0 < limits.active_pods_per_namespace < max(spaces.values()):
+            self._world.violated(f"there are more pods than the limits allow: {dict(spaces)}")
 
     def _doubted(self, step: Body) -> None:
         """Nobody is asked about what can be read."""
@@ -186,6 +247,17 @@ class Promises:
         runs = [it for it in self._world.api.all("agentruns") if (it.get("status") or {}).get("phase") not in FINAL]
         pods = self._world.api.all("pods")
         return [_standing(it) for it in runs] + [f"pod {it['metadata']['name']}: {_held(it)}" for it in pods]
+
+
+def _step(status: Body, name: str) -> Body:
+    """The record of this name; empty if there is none."""
+    return next((it for it in status.get("steps", []) if it["name"] == name), {})
+
+
+def _is_active(pod: Body) -> bool:
+    """Whether a pod counts towards the limits: nobody has said that it has ended."""
+    ended = any("terminated" in it["state"] for it in pod["status"].get("containerStatuses", []))
+    return not ended and pod["status"].get("phase") not in ("Succeeded", "Failed")
 
 
 def _record(status: Body) -> Body:

@@ -1,5 +1,6 @@
 """What is asked of the operator in one seed: a few Tools, and runs over them, as people would apply them."""
 
+from itertools import product
 from random import Random
 from typing import Any, Final
 
@@ -9,6 +10,11 @@ from agentruns.core.naming import API_VERSION
 NAMESPACES: Final = ("shop", "bank")
 _IMAGE: Final = f"registry.example/tool@sha256:{'a' * 64}"
 EFFECTS: Final = ("ReadOnly", "Idempotent", "NonIdempotent", "NonIdempotent")
+FINDER: Final = "finder"
+"""The Tool that tells whether an effect took place."""
+
+Kind = tuple[str, str, bool]
+"""The effect of a Tool, when it asks, and whether its doubts are settled by the finder."""
 
 
 def manifests(random: Random) -> list[Body]:
@@ -16,27 +22,37 @@ def manifests(random: Random) -> list[Body]:
     runs = [_run(random, number) for number in range(random.choice((1, 1, 2, 3)))]
     if random.random() < 0.2:
         runs.append(_of_the_same_task(runs[0]))
-    return [
-        _tool(namespace, effect, asks) for namespace in NAMESPACES for effect, asks in _used(runs, namespace)
-    ] + runs
+    return [tool for namespace in NAMESPACES for tool in _tools(_used(runs, namespace), namespace)] + runs
 
 
-def tool_name(effect: str, asks: str) -> str:
-    """The name of the one Tool with this effect that asks like this."""
-    return f"{effect}-{asks}".lower()
+def tool_name(effect: str, asks: str, settles: bool) -> str:
+    """The name of the one Tool of this kind."""
+    return f"{effect}-{asks}{'-settles' if settles else ''}".lower()
 
 
-def _used(runs: list[Body], namespace: str) -> list[tuple[str, str]]:
+def _used(runs: list[Body], namespace: str) -> list[Kind]:
     """The Tools that the runs of a namespace name."""
     wanted = {
         step["tool"] for run in runs if run["metadata"]["namespace"] == namespace for step in run["spec"]["steps"]
     }
-    kinds = [(effect, asks) for effect in dict.fromkeys(EFFECTS) for asks in ("Never", "Always")]
+    kinds = product(dict.fromkeys(EFFECTS), ("Never", "Always"), (False, True))
     return [kind for kind in kinds if tool_name(*kind) in wanted]
 
 
-def _tool(namespace: str, effect: str, asks: str) -> Body:
-    spec = {
+def _tools(kinds: list[Kind], namespace: str) -> list[Body]:
+    tools = [_tool(namespace, *kind) for kind in kinds]
+    if any(settles for _, _, settles in kinds):
+        tools.append(_object("Tool", namespace, FINDER, _spec("ReadOnly", "Never")))
+    return tools
+
+
+def _tool(namespace: str, effect: str, asks: str, settles: bool) -> Body:
+    settle = {"settle": {"tool": FINDER, "happened": "result.found", "after": "1s"}} if settles else {}
+    return _object("Tool", namespace, tool_name(effect, asks, settles), _spec(effect, asks) | settle)
+
+
+def _spec(effect: str, asks: str) -> Body:
+    return {
         "description": "Does it.",
         "image": _IMAGE,
         "effect": effect,
@@ -44,7 +60,6 @@ def _tool(namespace: str, effect: str, asks: str) -> Body:
         "timeout": "10s",
         "retry": {"attempts": 3, "initialBackoff": "1s", "maxBackoff": "20s"},
     }
-    return _object("Tool", namespace, tool_name(effect, asks), spec)
 
 
 def _run(random: Random, number: int) -> Body:
@@ -52,7 +67,9 @@ def _run(random: Random, number: int) -> Body:
     order = random.choice(("Sequence", "Graph"))
     steps: list[dict[str, Any]] = []
     for place in range(count):
-        tool = tool_name(random.choice(EFFECTS), random.choice(("Never", "Never", "Always")))
+        effect = random.choice(EFFECTS)
+        settles = effect == "NonIdempotent" and random.random() < 0.5
+        tool = tool_name(effect, random.choice(("Never", "Never", "Always")), settles)
         step: dict[str, Any] = {"name": f"s{place}", "tool": tool}
         before = [it["name"] for it in steps]
         needs = random.sample(before, random.randint(0, min(2, len(before))))

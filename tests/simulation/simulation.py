@@ -64,7 +64,6 @@ class Simulation:
         self._kubelet = Kubelet(world, self._promises, world.random.choice((1.0, 0.8, 0.5)))
         self._promises.can_be_read = self._kubelet.can_be_read
         self._operators: list[OperatorProcess] = []
-        self._begun = 0
         parts = (self._promises, self._kubelet, People(world), GarbageCollector(world))
         world.api.changed += [part.changed for part in parts]
 
@@ -95,8 +94,8 @@ class Simulation:
         return self._world.api.answer(request("POST", path, {}, manifest))
 
     def _operator(self) -> None:
-        self._begun += 1
-        self._operators.append(OperatorProcess(self._world, self._kubelet, f"operator-{self._begun}"))
+        self._world.operators += 1
+        self._operators.append(OperatorProcess(self._world, self._kubelet, f"operator-{self._world.operators}"))
 
     def _replaced(self) -> None:
         """There is always an operator that is neither dead nor stopped; another takes over where none is."""

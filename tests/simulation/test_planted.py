@@ -1,24 +1,28 @@
 """Bugs that are put in, one at a time: the simulation finds every one. What finds none would prove nothing."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from agentruns import answers, performing
 from agentruns.clock import utc_now
 from agentruns.cluster import APPROVALS, Body, Cluster, Resource
-from agentruns.core import aftermath, attempts, lifecycle, look, patches, steps, watching
+from agentruns.core import aftermath, attempts, lifecycle, look, patches, settling, steps, watching
 from agentruns.core.actions import Action, CollectPods, ReleasePod, SettleApproval, Ungate
-from agentruns.core.attempts import Ended, Next, Outcome, examined, follows
+from agentruns.core.attempts import Ended, Next, Outcome, Underway, examined, follows
 from agentruns.core.claims import turn_of
 from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
 from agentruns.core.model import Metadata, Status, rfc3339
+from agentruns.core.naming import settle_call
 from agentruns.core.observed import Observed, PodSeen
 from agentruns.core.resources import AgentRun, Effect, RunStatus, StepState, StepStatus
 from agentruns.performing import Performer
 from agentruns.reconciler import Pass
+from agentruns.room import Room
 from agentruns.store import Store
 
 from tests.simulation.courses import courses
@@ -157,6 +161,43 @@ def _forgetting_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "take_list", lambda *_: None)
 
 
+def _believing_an_early_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "_is_closed", lambda _: True)
+
+
+def _settling_before_the_hard_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "_UNSEEN", frozenset())
+
+
+def _settling_by_an_earlier_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = settling._called
+
+    def once(it: Look, found: Ended | Underway) -> Moved:
+        before = it.reader.records.get(settle_call(it.step.name))
+        told = before is not None and before.state is StepState.SUCCEEDED
+        return replace(called(it, found), call=None) if told else called(it, found)
+
+    monkeypatch.setattr(settling, "_called", once)
+
+
+def _settling_without_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "StepStatus", lambda **fields: StepStatus(**{**fields, "epoch": 0}))
+
+
+def _counting_no_creations_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Room._full
+
+    def seen_only(self: Room, namespace: str) -> str:
+        with patch.object(self, "_held", Counter[str]()):
+            return full(self, namespace)
+
+    monkeypatch.setattr(Room, "_full", seen_only)
+
+
+def _waking_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Room, "share", lambda _: None)
+
+
 def _running_a_program_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Kubelet, "marker", False)
 
@@ -193,6 +234,18 @@ BUGS = {
     "what vanished in a gap stays known": Planted(
         _forgetting_nothing, "not settled", frozenset({"watch gap", "pod torn out"})
     ),
+    "an early no of a settle tool believed": Planted(
+        _believing_an_early_no, "believed while the attempt", frozenset({"kubelet cut off"})
+    ),
+    "settled before the hard end": Planted(
+        _settling_before_the_hard_end,
+        "acts after a no",
+        frozenset({"kubelet cut off", "slow program", "pod torn out"}),
+    ),
+    "settled by an earlier answer": Planted(_settling_by_an_earlier_answer, "which has acted"),
+    "settle calls without an epoch": Planted(_settling_without_an_epoch, "in the way of another"),
+    "creations under way not counted": Planted(_counting_no_creations_under_way, "than the limits allow"),
+    "nobody woken for room": Planted(_waking_nobody, "not settled"),
     "a program that runs twice": Planted(_running_a_program_twice, "", frozenset({"container started twice"})),
 }
 

@@ -27,6 +27,7 @@ LIKELIHOOD: Final = {
     "late status": 0.15,
     "container started twice": 0.1,
     "log lost": 0.15,
+    "slow program": 0.05,
     "evicted before start": 0.08,
     "evicted after start": 0.08,
     "node lost": 0.08,

@@ -1,14 +1,16 @@
 """Nodes and their kubelets: pods without a gate are bound, started, reported, stopped, and lost sight of."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Protocol
 
 from agentruns.cluster import Body
+from agentruns.core.naming import LABEL_STEP, is_settle_call
 
 from tests.simulation.world.api import Change, Refused
 from tests.simulation.world.habits import Habits
-from tests.simulation.world.programs import Program, late, program, second
+from tests.simulation.world.programs import Program, finding, late, program, second
 from tests.simulation.world.world import World
 
 KILL_AFTER: Final = 5.0
@@ -147,7 +149,9 @@ class PodLife:
         self._world.later(seconds, self._ordered, why)
 
     def _ordered(self, why: str) -> None:
-        if self.is_cut_off and why not in SUDDEN:
+        # A kubelet that hangs lets run what it runs; a pod that is removed meanwhile is outside of what is promised.
+        hangs = self.is_cut_off and self.container is not None and self._current() is not None
+        if hangs and why not in SUDDEN:
             self._orders(why, self._hears(0.3))
         elif not self._stop.is_set():
             self._why = why
@@ -177,8 +181,7 @@ class PodLife:
         self._deadline = self._acknowledged + self._pod["spec"]["activeDeadlineSeconds"]
         self._orders("DeadlineExceeded", self._deadline - self._acknowledged)
         if self._habits.strikes("kubelet cut off"):
-            self._cut_until = self._world.loop.time() + self._world.delay(150)
-            self._world.later(GIVEN_UP, self._given_up_if_cut_off)
+            self._world.later(self._world.delay(1.0), self._cut_off)
         if self._habits.strikes("evicted before start"):
             await asyncio.sleep(self._hears(0.2))
             self._report(phase="Failed", reason="Evicted", conditions=[_disrupted()])
@@ -230,7 +233,11 @@ class PodLife:
         variables = {it["name"]: it.get("value", "") for it in self._pod["spec"]["containers"][0]["env"]}
         if self._world.loop.utc_now() >= datetime.fromisoformat(variables["AGENTRUN_NOT_AFTER"]):
             return late()
-        return program(self._world.random, self._kubelet.reliable, f"said-by-{self.uid}")
+        world, reliable, token = self._world, self._kubelet.reliable, f"said-by-{self.uid}"
+        if is_settle_call(self._pod["metadata"]["labels"][LABEL_STEP]):
+            return finding(world.random, reliable, token, world.ledger.has(variables["AGENTRUN_IDEMPOTENCY_KEY"]))
+        it = program(world.random, reliable, token)
+        return replace(it, before=world.random.uniform(5, 60)) if world.habits.strikes("slow program") else it
 
     async def _executed(self, it: Program) -> int:
         """The exit code of a program, which may act until the very end."""
@@ -319,6 +326,10 @@ class PodLife:
         known = {"startedAt": self.container.started_at, "containerID": "containerd://1"} if self.container else {}
         self._report(phase="Failed", container={"state": {"terminated": STATUS_UNKNOWN | known}})
         self._gone()
+
+    def _cut_off(self) -> None:
+        self._cut_until = self._world.loop.time() + self._world.delay(150)
+        self._world.later(GIVEN_UP, self._given_up_if_cut_off)
 
     def _given_up_if_cut_off(self) -> None:
         if self.is_cut_off:

@@ -21,3 +21,7 @@ class Ledger:
     effects: list[Effect] = field(default_factory=list)
     printed: dict[str, str] = field(default_factory=dict)
     """The token of the output that a pod printed, by the pod's UID."""
+
+    def has(self, key: str) -> bool:
+        """Whether anything was ever done under a key: what a settle tool looks up."""
+        return any(it.key == key for it in self.effects)

@@ -1,6 +1,7 @@
 """The way between one operator's process and the API server: every request takes its time, and may be lost on it."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -109,6 +110,8 @@ class Connection:
         answer = self._answer(asked)
         world.note(f"{what} {asked.subresource} -> {answer.status} {answer.reason}")
         if asked.method != "GET" and world.habits.strikes("applied but timed out"):
+            if asked.method == "POST" and asked.plural == "pods" and answer.status == 200:
+                world.unanswered.add(json.loads(answer.content)["metadata"]["uid"])
             self._answers(answered, TimeoutError(), TIMEOUT)
             return
         self._answers(answered, answer, self._delay())

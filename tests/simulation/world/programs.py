@@ -1,7 +1,7 @@
 """What the programs of tools do, drawn anew for every start of a container."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
@@ -53,6 +53,15 @@ def program(random: Random, reliable: float, token: str) -> Program:
     effect, error, code, hangs = random.choice(_ENDINGS)
     says = json.dumps({"error": {"class": error, "message": "it says so"}}) if error else ""
     return Program(before, after, lingers, effect, says, code, message, hangs)
+
+
+def finding(random: Random, reliable: float, token: str, found: bool) -> Program:
+    """What a settle tool does: it tells the truth, as it was when it began, or nothing that says anything."""
+    usual = replace(program(random, reliable, token), effect=False)
+    if not usual.good:
+        return usual
+    answer = {"found": found} if random.random() < reliable else random.choice(({}, {"found": "perhaps"}))
+    return replace(usual, says=json.dumps({"output": {"token": token, **answer}}))
 
 
 def late() -> Program:

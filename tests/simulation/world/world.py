@@ -4,6 +4,8 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, Final
 
+from agentruns.settings import Limits
+
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.world.api import ApiServer
 from tests.simulation.world.habits import Habits
@@ -24,6 +26,13 @@ class World:
         self.ledger = Ledger()
         self.torn_out: set[str] = set()
         """The UIDs of pods that a person took away from everybody."""
+        self.limits = Limits(
+            active_pods=self.random.choice((0, 0, 1, 3)), active_pods_per_namespace=self.random.choice((0, 0, 1, 2))
+        )
+        self.operators = 0
+        """How many there have ever been."""
+        self.unanswered: set[str] = set()
+        """The UIDs of pods whose creation was answered by a time-out."""
         self.violations: list[str] = []
         self.broken: list[Exception] = []
         self.trace: list[str] = []
