@@ -50,7 +50,6 @@ crash-matrix: .venv/ready install ## kill the operator at every point of a step'
 bench: .venv/ready install ## measure, beside bare pods on the same cluster, and print a table
 	source .venv/bin/activate
 	python -m tests.bench
-	python -m tests.bench.scale
 
 cluster: python ## bring up a cluster of one node; its kubeconfig is .cluster/kubeconfig
 	@$(PYTHON) -m tests.cluster up
