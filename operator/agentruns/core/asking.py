@@ -31,8 +31,9 @@ HINDRANCES: Final = {
     "PolicyNotEnforced": "a forged decision would be accepted here; none counts until that is mended",
 }
 """Why an answer cannot count yet, by the reason that is recorded of its step."""
-_ASKED_ANEW: Final = "; asked anew, since the output given with Happened cannot be used"
-_CAUSE_LENGTH: Final = 512
+ASKED_ANEW: Final = "; asked anew, since the output given with Happened cannot be used"
+CAUSE_LENGTH: Final = 512
+"""Characters that are kept of why something is in doubt, before what was said of it since."""
 _SETTLED_AS: Final = {"Approve": ApprovalState.APPROVED, "Reject": ApprovalState.REJECTED}
 
 
@@ -105,8 +106,8 @@ def _happened(look: Look) -> Moved:
     wrong = given.message if isinstance(given, Lost) else outputs.misfit(look, given, compact(given), "decision.output")
     if not wrong:
         return outputs.settled(look, given)
-    cause = look.record.message.partition(_ASKED_ANEW)[0][:_CAUSE_LENGTH]
-    said = f"{cause}{_ASKED_ANEW}: {wrong}"
+    cause = look.record.message.partition(ASKED_ANEW)[0][:CAUSE_LENGTH]
+    said = f"{cause}{ASKED_ANEW}: {wrong}"
     return Moved(look.recording(decision=None, asked_anew=look.record.asked_anew + 1, message=said).record)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from agentruns.core.actions import Preparation, WriteClaim
 from agentruns.core.approvals import Demand, task_demand, task_request
-from agentruns.core.asking import HINDRANCES, RETRY_POLICY, NoAnswer, answer_to, because_of, shown_by
+from agentruns.core.asking import ASKED_ANEW, HINDRANCES, RETRY_POLICY, NoAnswer, answer_to, because_of, shown_by
 from agentruns.core.attempts import may_run
 from agentruns.core.digests import compact
 from agentruns.core.journal import Journal
@@ -30,7 +30,6 @@ from agentruns.core.tasks import Claim, ClaimState, Effects, claim_manifest, tas
 
 TASK_PATIENCE: Final = timedelta(minutes=5)
 """How long a run that waits for its task goes without looking, if it hears nothing of the run that holds it."""
-_ASKED_ANEW: Final = "; asked anew, since the output given with Happened cannot be used"
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def _after(run: AgentRun, claim: Claim, seen: Observed) -> Free | Turned:
 def _asked(run: AgentRun, claim: Claim, seen: Observed) -> Free | Turned:
     """A person says what became of a task whose run is gone, and whose claim says that it was in flight."""
     cause = f"run {claim.run} had the task {claim.task}, and is gone without saying what it had done"
-    anew = "".join(run.status.message.partition(_ASKED_ANEW)[1:])
+    anew = "".join(run.status.message.partition(ASKED_ANEW)[1:])
     question = task_demand(run, claim.digest, claim.run_uid, task_request(run, claim.run, cause + anew))
     if refusal := seen.refusals.get(question.name):
         return Turned(Phase.PENDING, refusal.reason, refusal.message, wake_at=seen.now + RETRY_REFUSED)
@@ -159,7 +158,7 @@ def _settled(run: AgentRun, claim: Claim, question: Demand, decision: RecordedDe
     if decision.verdict == "Happened":
         given = _given(question, seen)
         if isinstance(given, Lost):
-            said = f"{gone}{_ASKED_ANEW}: {given.message}"
+            said = f"{gone}{ASKED_ANEW}: {given.message}"
             return Turned(
                 Phase.AWAITING_APPROVAL, "TaskInDoubt", said, {"asked_anew": run.status.asked_anew + 1}, (), seen.now
             )

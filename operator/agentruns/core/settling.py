@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from agentruns.core import outputs
-from agentruns.core.asking import doubted
+from agentruns.core.asking import CAUSE_LENGTH, doubted
 from agentruns.core.attempts import Ended, Outcome, Underway, examined
 from agentruns.core.expressions import Data, value
 from agentruns.core.look import Look, Moved
@@ -37,7 +37,6 @@ LOOK_AGAIN: Final = timedelta(seconds=15)
 _UNSEEN: Final = frozenset({"PodLost", "ContainerLost"})
 """Attempts that nobody saw end: one that was removed by force may run on until its hard end, and began before now."""
 _SETTLING: Final = "; settling: "
-_CAUSE_LENGTH: Final = 512
 
 
 def call_of(step: Step, settle: Settle) -> Step:
@@ -159,7 +158,7 @@ def _settle(look: Look) -> Settle:
 
 def _cause(look: Look) -> str:
     """Why the step is in doubt, without what was said of settling it."""
-    return look.record.message.partition(_SETTLING)[0][:_CAUSE_LENGTH]
+    return look.record.message.partition(_SETTLING)[0][:CAUSE_LENGTH]
 
 
 def _saying(look: Look, said: str) -> StepStatus:
