@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,9 +17,13 @@ from tests.waiting import until
 SECONDS = 90.0
 """In which a run ends, or is stuck."""
 STUCK, NOT_TAKEN = "stuck", "not taken"
-"""The outcome of a case whose run does not end, and of one in which what was to happen did not."""
+"""The outcome of a case whose run does not end though an operator works, and of one that did not come about."""
 EVERY = 0.25
 """Seconds between two looks: what looks takes the machine's time from what is looked at."""
+
+
+class StuckError(Exception):
+    """A run does not end though an operator works; how it stands, and the end of that operator's log."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,11 @@ def crashed(stage: Stage, life: Life, effect: str, fault: Fault) -> Found:
         first.begin(fault)
         scene.begin(life, effect)
         if fault.deed is Deed.TIME_OUT:
-            until(lambda: is_over(scene), lambda: standing(scene, first), SECONDS, every=EVERY)
+            end(scene, first)
             met = any((it.call, it.number) == (fault.call, fault.number) for it in first.calls())
-            return found(scene, case, None, *([] if met else ["the point was not met"]))
-        until(lambda: is_dead(scene, first), lambda: standing(scene, first), SECONDS, every=EVERY)
+            assert met, "the run is over, and the point was not met"
+            return found(scene, case, None)
+        die(scene, first)
         return resumed(scene, case, second)
 
 
@@ -71,17 +77,28 @@ def resumed(scene: Scene, case: Case, operator: FaultyOperator) -> Found:
     """What an operator makes of what it finds."""
     left = not is_over(scene)
     operator.begin()
-    until(lambda: is_over(scene), lambda: standing(scene, operator), SECONDS, every=EVERY)
+    end(scene, operator)
     return found(scene, case, until(operator.progress, "its progress is recorded", 10) if left else None)
 
 
-def is_dead(scene: Scene, operator: FaultyOperator) -> bool:
-    """Whether the operator has met its end; what is asked until then is answered."""
-    if operator.has_ended():
-        return True
-    if is_over(scene):  # the last write may be carried out a moment before its sender is gone
-        until(operator.has_ended, "the run is over, and its operator still there: the point was not met", 10)
-    return operator.has_ended()
+def die(scene: Scene, operator: FaultyOperator) -> None:
+    """Returns once the operator has met its end; what is asked until then is answered."""
+    _come(lambda: operator.has_ended() or is_over(scene), scene, operator)
+    # the last write may be carried out a moment before its sender is gone
+    until(operator.has_ended, "the run is over, and its operator still there: the point was not met", 10)
+    assert operator.exit_code() == -signal.SIGKILL, f"it ended by itself: {operator.log()[-3000:]}"
+
+
+def end(scene: Scene, operator: FaultyOperator) -> None:
+    """Returns once all is over; StuckError if it is not in time."""
+    _come(lambda: is_over(scene), scene, operator)
+
+
+def _come(true: Callable[[], bool], scene: Scene, operator: FaultyOperator) -> None:
+    try:
+        until(true, "", SECONDS, every=EVERY)
+    except ClusterError:
+        raise StuckError(standing(scene, operator)) from None
 
 
 def is_over(scene: Scene) -> bool:
@@ -124,10 +141,15 @@ def effects_of(scene: Scene, run: str) -> tuple[tuple[int, ...], list[str]]:
 
 
 def tried(case: Case, made: Callable[[], Found]) -> Found:
-    """What comes of a case; that its run came to no end, or that it could not be taken, is a finding as well."""
+    """What comes of a case, which is tried a second time if it could not be taken; that it could not is a finding."""
+    first = _tried(case, made)
+    return _tried(case, made) if first.phase == NOT_TAKEN else first
+
+
+def _tried(case: Case, made: Callable[[], Found]) -> Found:
     try:
         return made()
-    except ClusterError as error:
+    except StuckError as error:
         return Found(case, (), STUCK, 0, None, (str(error),))
-    except AssertionError as error:
-        return Found(case, (), NOT_TAKEN, 0, None, (str(error),))
+    except Exception as error:  # whatever it is, the other cases go on
+        return Found(case, (), NOT_TAKEN, 0, None, (f"{type(error).__name__}: {error}",))

@@ -9,7 +9,7 @@ from functools import partial
 
 from tests.accounts import Body
 from tests.commands import kubectl
-from tests.crashes.cases import EVERY, SECONDS, Case, Found, is_dead, resumed, standing
+from tests.crashes.cases import EVERY, SECONDS, Case, Found, die, resumed
 from tests.crashes.lives import ALL, Life
 from tests.crashes.scene import RUN, Scene, Stage, opened_scene
 from tests.faults.fault import Fault, Moment
@@ -70,7 +70,7 @@ def disrupted(stage: Stage, state: State, deed: str, effect: str) -> Found:
     with opened_scene(stage) as scene, scene.operator("first") as first, scene.operator("second") as second:
         first.begin(state.death)
         scene.begin(Life("", "", (), steps=({"seconds": state.does},)), effect)
-        until(lambda: is_dead(scene, first), lambda: standing(scene, first), SECONDS, every=EVERY)
+        die(scene, first)
         [pod] = scene.space.pods(RUN)
         name = pod["metadata"]["name"]
         until(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from tests.cluster import processes
-from tests.crashes.cases import EVERY, SECONDS, Case, Found, found, is_dead, is_over, standing
+from tests.crashes.cases import EVERY, SECONDS, Case, Found, die, end, found
 from tests.crashes.lives import ALL, Life
 from tests.crashes.operators import FaultyOperator
 from tests.crashes.scene import RUN, Scene, Stage, opened_scene
@@ -39,7 +39,7 @@ def stopped_before(stage: Stage, case: Case) -> Found:
     with opened_scene(stage) as scene, scene.operator("first") as first, scene.operator("second") as second:
         first.begin(Fault("ungate Pod", 1))
         scene.begin(Life("", "", ()), case.effect)
-        until(lambda: is_dead(scene, first), lambda: standing(scene, first), SECONDS, every=EVERY)
+        die(scene, first)
         with kubelet_stopped():
             second.begin()
             until(
@@ -55,7 +55,7 @@ def stopped_after(stage: Stage, case: Case) -> Found:
     with opened_scene(stage) as scene, scene.operator("first") as first, scene.operator("second") as second:
         first.begin(Fault("ungate Pod", 1, Moment.AFTER))
         scene.begin(Life("", "", (), steps=({"seconds": AWAY / 2},)), case.effect)
-        until(lambda: is_dead(scene, first), lambda: standing(scene, first), SECONDS, every=EVERY)
+        die(scene, first)
         until(scene.effects, "its effect is done", SECONDS)
         with kubelet_stopped():
             second.begin()
@@ -64,7 +64,7 @@ def stopped_after(stage: Stage, case: Case) -> Found:
 
 
 def _ended(scene: Scene, case: Case, operator: FaultyOperator) -> Found:
-    until(lambda: is_over(scene), lambda: standing(scene, operator), SECONDS, every=EVERY)
+    end(scene, operator)
     return found(scene, case, until(operator.progress, "its progress is recorded", 10))
 
 

@@ -10,14 +10,13 @@ from itertools import cycle
 
 import pytest
 
-from tests.crashes.cases import EVERY, SECONDS, case_of, crashed, is_over, standing, tried
+from tests.crashes.cases import case_of, crashed, end, tried
 from tests.crashes.effects import counted
 from tests.crashes.lives import LIVES, OTHER_CALLS, Life
 from tests.crashes.scene import Stage, opened_scene
 from tests.faults.calls import is_write
 from tests.faults.fault import Fault, Moment
 from tests.integration.operator_process import kubeconfig
-from tests.waiting import until
 
 AT_ONCE = 3
 
@@ -36,7 +35,7 @@ def test_every_call_in_the_life_of_a_step_has_its_place_in_the_matrix(stage: Sta
     with opened_scene(stage) as scene, scene.operator("operator") as operator:
         operator.begin()
         scene.begin(life, life.effects[-1])
-        until(lambda: is_over(scene), lambda: standing(scene, operator), SECONDS, every=EVERY)
+        end(scene, operator)
         made = Counter(it.call for it in operator.calls() if it.call not in OTHER_CALLS)
     named = Counter[str]()
     for it in LIVES[: LIVES.index(life) + 1]:
