@@ -6,10 +6,13 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agentruns.core.naming import is_settle_call
+
+from tests.accounts import Body
 from tests.cluster.console import ClusterError
 from tests.crashes.lives import Life
 from tests.crashes.operators import FaultyOperator
-from tests.crashes.scene import RUN, Scene, Stage, opened_scene
+from tests.crashes.scene import AGAIN, RUN, Scene, Stage, opened_scene
 from tests.faults.fault import Deed, Fault
 from tests.space import steps_of
 from tests.waiting import until
@@ -49,6 +52,7 @@ class Found:
     phase: str
     doubts: int
     progress: float | None
+    """Seconds from the start of the new process to the first thing that it changed."""
     wrong: tuple[str, ...]
 
 
@@ -75,8 +79,8 @@ def crashed(stage: Stage, life: Life, effect: str, fault: Fault) -> Found:
 
 def resumed(scene: Scene, case: Case, operator: FaultyOperator) -> Found:
     """What an operator makes of what it finds."""
-    left = not is_over(scene)
     operator.begin()
+    left = not is_over(scene)  # what was sent last is carried out by now, and the new process not yet at work
     end(scene, operator)
     return found(scene, case, until(operator.progress, "its progress is recorded", 10) if left else None)
 
@@ -90,8 +94,9 @@ def die(scene: Scene, operator: FaultyOperator) -> None:
 
 
 def end(scene: Scene, operator: FaultyOperator) -> None:
-    """Returns once all is over; StuckError if it is not in time."""
-    _come(lambda: is_over(scene), scene, operator)
+    """Returns once all is over; StuckError if it is not in time, though the operator works."""
+    _come(lambda: operator.has_ended() or is_over(scene), scene, operator)
+    assert is_over(scene), f"the operator has ended by itself: {operator.log()[-3000:]}"
 
 
 def _come(true: Callable[[], bool], scene: Scene, operator: FaultyOperator) -> None:
@@ -102,20 +107,24 @@ def _come(true: Callable[[], bool], scene: Scene, operator: FaultyOperator) -> N
 
 
 def is_over(scene: Scene) -> bool:
-    """Whether the run has ended and nothing holds its pods any more."""
-    return scene.has_ended() and not any(it["metadata"].get("finalizers") for it in scene.space.pods(RUN))
+    """Whether all runs have ended and nothing holds their pods any more."""
+    return not scene.living() and not any(it["metadata"].get("finalizers") for it in scene.space.all("pods"))
 
 
 def standing(scene: Scene, operator: FaultyOperator) -> str:
     """How a run stands that does not end, and the end of its operator's log."""
-    status = scene.space.status(RUN)
+    return "\n".join([*map(_standing, scene.space.all("agentruns")), operator.log()[-3000:]])
+
+
+def _standing(run: Body) -> str:
+    status = run.get("status", {})
     steps = [(it["state"], it.get("reason"), it.get("message")) for it in status.get("steps", [])]
-    return f"it is {status.get('phase')}: {status.get('message')}; {steps}\n{operator.log()[-3000:]}"
+    return f"{run['metadata']['name']} is {status.get('phase')}: {status.get('message')}; {steps}"
 
 
-def found(scene: Scene, case: Case, progress: float | None, *wrong: str) -> Found:
+def found(scene: Scene, case: Case, progress: float | None) -> Found:
     """The end of a run held against its effects and what must come of it."""
-    status, doubts = scene.space.status(RUN), scene.doubts()
+    status, doubts, wrong = scene.space.status(RUN), scene.doubts(), tuple[str, ...]()
     times, strange = effects_of(scene, RUN)
     if set(times) != {case.times}:
         wrong += (f"effects: {times}, not {case.times} each",)
@@ -129,7 +138,8 @@ def effects_of(scene: Scene, run: str) -> tuple[tuple[int, ...], list[str]]:
     status, seen, wrong = scene.space.status(run), scene.effects(run), list[str]()
     if status.get("phase") != "Succeeded":
         wrong.append(f"it is {status.get('phase')}: {status.get('message')}")
-    keys = {name: it.get("idempotencyKey", "") for name, it in steps_of(status).items()}
+    steps = {name: it for name, it in steps_of(status).items() if not is_settle_call(name)}
+    keys = {name: it.get("idempotencyKey", "") for name, it in steps.items()}
     times = {name: sum(it.key == key for it in seen) for name, key in keys.items()}
     if strange := {it.key for it in seen} - set(keys.values()):
         wrong.append(f"effects under keys that are not recorded: {strange}")
@@ -137,7 +147,19 @@ def effects_of(scene: Scene, run: str) -> tuple[tuple[int, ...], list[str]]:
         told = (status.get("output") or {}).get(name)
         if told not in [f"{key}#{number}" for number in range(1, times[name] + 1)]:
             wrong.append(f"lost: the result of {name} is {told}")
-    return tuple(times.values()), wrong
+    return tuple(times.values()), wrong + _wrong_of_the_second(scene, run, status)
+
+
+def _wrong_of_the_second(scene: Scene, run: str, status: Body) -> list[str]:
+    """What is wrong with the other run of a task, if there is one: it has the same result, and runs nothing."""
+    if not (second := scene.space.find("agentruns", run + AGAIN)):
+        return []
+    its, pods, wrong = second.get("status", {}), scene.space.pods(run + AGAIN), list[str]()
+    if its.get("reason") != "AlreadyDone":
+        wrong.append(f"the second run is {its.get('phase')}, {its.get('reason')}: {its.get('message')}")
+    if its.get("output") != status.get("output"):
+        wrong.append(f"lost: the result of the second run is {its.get('output')}")
+    return wrong + [f"the second run has the pod {it['metadata']['name']}" for it in pods]
 
 
 def tried(case: Case, made: Callable[[], Found]) -> Found:

@@ -14,12 +14,13 @@ from typing import Any
 from tests.commands import kubectl
 
 # What a tool does is said by its arguments: `fails` with this exit code on its first attempt, before its effect
-# (75) or after it (1); takes `seconds` after its effect, the first time; prints so many characters of `filler`.
+# (75, which says so, or 3, which does not) or after it (1); takes `seconds` after its effect, the first time;
+# prints so many characters of `filler`.
 PROGRAM = """
 import json, os, socket, sys, time
 args, first = json.load(sys.stdin), os.environ["AGENTRUN_ATTEMPT"] == "1"
-if first and args.get("fails") == 75:
-    sys.exit(75)
+if first and args.get("fails") in (75, 3):
+    sys.exit(args["fails"])
 key = os.environ["AGENTRUN_IDEMPOTENCY_KEY"]
 with socket.create_connection((HOST, PORT)) as counter:
     told = [args["of"], key, os.environ["AGENTRUN_ATTEMPT"], os.environ["HOSTNAME"]]
@@ -29,6 +30,15 @@ if first and args.get("fails") == 1:
     sys.exit(1)
 time.sleep(args.get("seconds", 0) if first else 0)
 print(json.dumps({"effect": key + "#" + number, "filler": "x" * args.get("filler", 0)}))
+"""
+# A tool that settles a doubt about such a tool: it asks how many effects there were, and has none.
+SETTLING_PROGRAM = """
+import json, os, socket, sys
+args, key = json.load(sys.stdin), os.environ["AGENTRUN_IDEMPOTENCY_KEY"]
+with socket.create_connection((HOST, PORT)) as counter:
+    counter.sendall(" ".join([args["of"], key]).encode() + b"\\n")
+    number = counter.makefile().readline().strip()
+print(json.dumps({"found": number != "0", "effect": key + "#" + number, "filler": ""}))
 """
 
 
@@ -52,8 +62,16 @@ class Effects:
     @property
     def program(self) -> str:
         """The program of a tool that has an effect here."""
+        return self._reached_by(PROGRAM)
+
+    @property
+    def settling_program(self) -> str:
+        """The program of a tool that tells whether a call of the other has had its effect."""
+        return self._reached_by(SETTLING_PROGRAM)
+
+    def _reached_by(self, program: str) -> str:
         host, port = self.address
-        return PROGRAM.replace("HOST,", f"{host!r},").replace("PORT)", f"{port})")
+        return program.replace("HOST,", f"{host!r},").replace("PORT)", f"{port})")
 
     @property
     def egress(self) -> list[dict[str, Any]]:
@@ -72,6 +90,10 @@ class Effects:
             self._seen[what].append(Effect(key, int(attempt), pod))
             return sum(it.key == key for it in self._seen[what])
 
+    def number(self, what: str, key: str) -> int:
+        """How many effects there were under a key."""
+        return sum(it.key == key for it in self.of(what))
+
 
 @contextmanager
 def counted() -> Iterator[Effects]:
@@ -79,7 +101,8 @@ def counted() -> Iterator[Effects]:
 
     class Told(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            number = effects.happen(*self.rfile.readline().decode().split())
+            what, key, *attempt_and_pod = self.rfile.readline().decode().split()
+            number = effects.happen(what, key, *attempt_and_pod) if attempt_and_pod else effects.number(what, key)
             self.wfile.write(f"{number}\n".encode())
 
     with socketserver.ThreadingTCPServer((_address_for_pods(), 0), Told) as server:

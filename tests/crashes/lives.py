@@ -11,6 +11,8 @@ from tests.faults.fault import Deed, Fault, Moment
 
 ALL = ("ReadOnly", "Idempotent", "NonIdempotent")
 REPEATABLE = ALL[:2]
+ACTS, ASKS, SETTLES = "acts", "asks", "settles"
+"""What a Tool does: it acts, asks a person before it acts, or has a settle tool for the doubts that it leaves."""
 Point = tuple[str, int]
 """The n-th call of a name in the life of a process."""
 
@@ -23,7 +25,9 @@ class Life:
     about: str
     points: tuple[Point, ...]
     steps: tuple[dict[str, Any], ...] = ({},)
-    asks: bool = False
+    tool: str = ACTS
+    task: bool = False
+    """Whether the run has an idempotencyKey; a second run of that key is made while the first one is at it."""
     effects: tuple[str, ...] = ALL
     times: int = 1
     """How often the effect of each step is expected."""
@@ -78,7 +82,7 @@ APPROVAL = Life(
         ("ungate Pod", 1),
         ("put AgentRun/status", 3),
     ),
-    asks=True,
+    tool=ASKS,
 )
 BIG = Life(
     "big output",
@@ -118,7 +122,61 @@ DOUBT = Life(
     effects=ALL[2:],
     doubts=1,
 )
-LIVES = (PLAIN, APPROVAL, BIG, RETRY, UNKNOWN, DOUBT)
+SETTLED = Life(
+    "settled: it happened",
+    "the same of a tool with a settle tool, which says that it happened: nobody is asked",
+    points=(
+        ("put Tool/status", 2),
+        ("create ControllerRevision", 2),
+        ("get ControllerRevision", 2),
+        ("put AgentRun/status", 2),
+        ("create NetworkPolicy", 3),
+        ("create Pod", 2),
+        ("put AgentRun/status", 3),
+        ("ungate Pod", 2),
+        ("put AgentRun/status", 4),
+        ("release Pod", 1),
+        ("release Pod", 2),
+    ),
+    tool=SETTLES,
+    steps=({"fails": 1},),
+    effects=ALL[2:],
+)
+UNDONE = Life(
+    "settled: it did not happen",
+    "its first attempt ends before its effect without a word; the settle tool says so, and it is tried again",
+    points=(
+        ("put AgentRun/status", 4),
+        ("create Pod", 3),
+        ("put AgentRun/status", 5),
+        ("ungate Pod", 3),
+        ("put AgentRun/status", 6),
+        ("release Pod", 3),
+    ),
+    tool=SETTLES,
+    steps=({"fails": 3},),
+    effects=ALL[2:],
+)
+TASK = Life(
+    "one task, two runs",
+    "two runs of one idempotencyKey: the second is made while the first is at it, waits, and gets its result",
+    points=(
+        ("get ConfigMap", 1),
+        ("create ConfigMap", 1),
+        ("get ConfigMap", 2),
+        ("put AgentRun/status", 1),
+        ("get ConfigMap", 3),
+        ("put AgentRun/status", 2),
+        ("put ConfigMap", 1),
+        ("put AgentRun/status", 4),
+        ("get AgentRun", 1),
+        ("put AgentRun/status", 5),
+    ),
+    steps=({"seconds": 2},),
+    effects=(ALL[0], ALL[2]),
+    task=True,
+)
+LIVES = (PLAIN, APPROVAL, BIG, RETRY, UNKNOWN, DOUBT, SETTLED, UNDONE, TASK)
 OTHER_LISTS = ("list Tool", "list NetworkPolicy", "list ControllerRevision", "list Pod", "list Approval")
 """Calls that come before the one that is killed for all of them."""
 OTHER_CALLS = (*OTHER_LISTS, "create Event", "get Pod/log")

@@ -13,12 +13,16 @@ from kubernetes.config import new_client_from_config
 from tests.accounts import Account, Body, person
 from tests.cluster.places import KUBECONFIG
 from tests.crashes.effects import Effect, Effects
-from tests.crashes.lives import Life
+from tests.crashes.lives import ASKS, SETTLES, Life
 from tests.crashes.operators import FaultyOperator
 from tests.space import FINAL, Space, new_space, step, steps_of
 
 RUN = "r"
+AGAIN = "-again"
+"""How the name of a run ends that is to do the same task once more."""
 APPROVER = "approver@example.com"
+COUNTER = "counter"
+"""The Tool that settles doubts."""
 
 
 @dataclass(frozen=True)
@@ -50,34 +54,45 @@ class Scene:
 
     def begin(self, life: Life, effect: str) -> None:
         """Makes the Tool and the run."""
-        self.make_tool(effect, asks=life.asks)
+        self.make_tool(life.tool, effect)
         self.start(life, effect)
 
-    def make_tool(self, effect: str, *, asks: bool) -> None:
-        """Makes the Tool of an effect, which asks before each call or never."""
+    def make_tool(self, does: str, effect: str) -> None:
+        """Makes the Tool of an effect, and that which settles a doubt about it, if it has one."""
+        counter = self.stage.effects
         retry = {"attempts": 5, "initialBackoff": "1s", "maxBackoff": "1s"}
-        spec = {"effect": effect, "approval": "Always" if asks else "Never", "retry": retry}
-        self.space.tool(_tool(effect, asks=asks), self.stage.effects.program, egress=self.stage.effects.egress, **spec)
+        spec: Body = {"effect": effect, "approval": "Always" if does == ASKS else "Never", "retry": retry}
+        if does == SETTLES:
+            self.space.tool(COUNTER, counter.settling_program, egress=counter.egress)
+            spec["settle"] = {"tool": COUNTER, "happened": "result.found", "after": "1s"}
+        self.space.tool(_tool(does, effect), counter.program, egress=counter.egress, **spec)
 
     def start(self, life: Life, effect: str, run: str = RUN) -> None:
         """Starts a run of the Tool."""
-        label, tool = f"{self.space.name}/{run}", _tool(effect, asks=life.asks)
+        label, tool = f"{self.space.name}/{run}", _tool(life.tool, effect)
+        task = {"idempotencyKey": run} if life.task else {}
         steps = [step(f"s{number}", tool, args={"of": label} | does) for number, does in enumerate(life.steps, start=1)]
         told = {it["name"]: f"${{steps.{it['name']}.output.effect}}" for it in steps}
-        self.space.start(run, *steps, output=told)
+        self.space.start(run, *steps, output=told, **task)
 
     def effects(self, run: str = RUN) -> list[Effect]:
         """The effects there were, whoever says what of them."""
         return self.stage.effects.of(f"{self.space.name}/{run}")
 
-    def has_ended(self, run: str = RUN) -> bool:
-        """Whether the run is over; whatever is asked meanwhile is answered."""
-        if self.space.status(run).get("phase") in FINAL:
-            return True
-        self.answer_all()
-        return False
+    def living(self) -> list[str]:
+        """The runs that are not over. What is asked is answered, and a task that has begun is begun once more."""
+        runs = {it["metadata"]["name"]: it for it in self.space.all("agentruns")}
+        self._answer_all()
+        first = [it for name, it in runs.items() if name + AGAIN not in runs and _is_first_of_a_task(it)]
+        again = [self._begin_again(it) for it in first]
+        return [*again, *(name for name, it in runs.items() if it.get("status", {}).get("phase") not in FINAL)]
 
-    def answer_all(self) -> None:
+    def _begin_again(self, run: Body) -> str:
+        name, spec = f"{run['metadata']['name']}{AGAIN}", dict(run["spec"])
+        self.space.start(name, *spec.pop("steps"), **spec)
+        return name
+
+    def _answer_all(self) -> None:
         """Answers what is asked in this namespace, as people would who see the effects."""
         for asked in self.space.all("approvals"):
             if not asked["spec"].get("decision") and asked.get("status", {}).get("state") != "Superseded":
@@ -102,8 +117,13 @@ class Scene:
         return sum(it["purpose"] == "InDoubt" for it in asked)
 
 
-def _tool(effect: str, *, asks: bool) -> str:
-    return f"{effect.lower()}-{'asks' if asks else 'acts'}"
+def _is_first_of_a_task(run: Body) -> bool:
+    """Whether a run has a task, and has begun it."""
+    return run["spec"].get("idempotencyKey") == run["metadata"]["name"] and bool(run.get("status", {}).get("steps"))
+
+
+def _tool(does: str, effect: str) -> str:
+    return f"{effect.lower()}-{does}"
 
 
 @contextmanager

@@ -132,7 +132,6 @@ def test_two_operators_at_once_do_everything_once(stage: Stage) -> None:
         runs = [RUN, *(f"{RUN}{number}" for number in range(3))]
         for run in runs[1:]:
             scene.start(PLAIN, "NonIdempotent", run)
-        for run in runs:
-            until(lambda: scene.has_ended(run), f"{run} has ended")  # noqa: B023
+        until(lambda: not scene.living(), "all have ended")
         assert {run: effects_of(scene, run) for run in runs} == {run: ((1, 1), []) for run in runs}
         assert {run: scene.doubts(run) for run in runs} == dict.fromkeys(runs, 0), "nobody was asked"
