@@ -52,8 +52,15 @@ class Found:
     phase: str
     doubts: int
     progress: float | None
-    """Seconds from the start of the new process to the first thing that it changed."""
+    """Seconds from the start of the new process, or the death of the one before, to the first thing that it changed."""
     wrong: tuple[str, ...]
+    lease: float | None = None
+    """Seconds from the death of the one that led until another one held the Lease."""
+
+    @property
+    def from_lease(self) -> float | None:
+        """Seconds from holding the Lease to progress."""
+        return None if self.progress is None or self.lease is None else self.progress - self.lease
 
 
 def case_of(life: Life, effect: str, fault: Fault) -> Case:
@@ -122,7 +129,7 @@ def _standing(run: Body) -> str:
     return f"{run['metadata']['name']} is {status.get('phase')}: {status.get('message')}; {steps}"
 
 
-def found(scene: Scene, case: Case, progress: float | None) -> Found:
+def found(scene: Scene, case: Case, progress: float | None, lease: float | None = None) -> Found:
     """The end of a run held against its effects and what must come of it."""
     status, doubts, wrong = scene.space.status(RUN), scene.doubts(), tuple[str, ...]()
     times, strange = effects_of(scene, RUN)
@@ -130,7 +137,7 @@ def found(scene: Scene, case: Case, progress: float | None) -> Found:
         wrong += (f"effects: {times}, not {case.times} each",)
     if doubts != case.doubts:
         wrong += (f"{doubts} questions what has become of it, not {case.doubts}",)
-    return Found(case, times, str(status.get("phase")), doubts, progress, (*wrong, *strange))
+    return Found(case, times, str(status.get("phase")), doubts, progress, (*wrong, *strange), lease)
 
 
 def effects_of(scene: Scene, run: str) -> tuple[tuple[int, ...], list[str]]:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -30,11 +31,16 @@ class FaultyOperator(OperatorProcess):
 
     module = "tests.faults"
 
-    def __init__(self, place: Path, access: str, namespace: str) -> None:
-        """Is concerned with one namespace and waits for no Lease, so that many can run beside each other."""
+    def __init__(self, place: Path, access: str, namespace: str, *, is_replica: bool) -> None:
+        """Is concerned with one namespace, where the Lease of its replicas is, so that many can run beside each other.
+
+        One that is no replica waits for no Lease. A replica is a pod with the name of its place. Nobody asks for its
+        health, so that it takes whatever ports are free.
+        """
         place.mkdir()
-        super().__init__(place, access=access, watchNamespaces=[namespace], leaderElection=False)
-        self._place, self._starts = place, 0
+        settings = {"watchNamespaces": [namespace], "leaderElection": is_replica, "metricsPort": 0, "healthPort": 0}
+        super().__init__(place, pod=place.name, access=access, **settings)
+        self._place, self._namespace, self._starts = place, namespace, 0
         self.launched_at = 0.0
 
     def __enter__(self) -> Self:
@@ -48,7 +54,8 @@ class FaultyOperator(OperatorProcess):
         self._starts += 1
         self._record.touch()
         self.launched_at = time.time()
-        self.launch(**{RECORD_VARIABLE: str(self._record)}, **(fault.environment() if fault else {}))
+        own = {RECORD_VARIABLE: str(self._record), "POD_NAMESPACE": self._namespace}
+        self.launch(**own, **(fault.environment() if fault else {}))
 
     @property
     def _record(self) -> Path:
@@ -60,8 +67,23 @@ class FaultyOperator(OperatorProcess):
 
     def progress(self) -> float | None:
         """Seconds from its start to the first thing that it changed; None as long as there is none."""
-        done = (it.at for it in self.calls() if is_write(it.call) and 200 <= it.status < 300)
-        return next((at - self.launched_at for at in done), None)
+        at = self.first_write()
+        return None if at is None else at - self.launched_at
+
+    def first_write(self) -> float | None:
+        """When it changed something of a run for the first time since it began; None as long as there is nothing."""
+        return self._first(is_write)
+
+    def knows_the_lease(self) -> bool:
+        """Whether it has looked at the Lease, which it does once it has listed everything."""
+        return any(it.call == "get Lease" for it in self.calls())
+
+    def leads_since(self) -> float | None:
+        """When it took the Lease; None as long as it has not."""
+        return self._first(lambda call: call in ("create Lease", "put Lease"))
+
+    def _first(self, of: Callable[[str], bool]) -> float | None:
+        return next((it.at for it in self.calls() if of(it.call) and 200 <= it.status < 300), None)
 
     def has_ended(self) -> bool:
         """Whether the process has ended."""

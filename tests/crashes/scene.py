@@ -50,7 +50,14 @@ class Scene:
 
     def operator(self, name: str) -> FaultyOperator:
         """An operator of this scene alone, not started."""
-        return FaultyOperator(self.place / name, self.stage.kubeconfig, self.space.name)
+        return self._operator(name, is_replica=False)
+
+    def replica(self, name: str) -> FaultyOperator:
+        """One of several operators of this scene, of which one works; not started."""
+        return self._operator(name, is_replica=True)
+
+    def _operator(self, name: str, *, is_replica: bool) -> FaultyOperator:
+        return FaultyOperator(self.place / name, self.stage.kubeconfig, self.space.name, is_replica=is_replica)
 
     def begin(self, life: Life, effect: str) -> None:
         """Makes the Tool and the run."""

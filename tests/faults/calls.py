@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agentruns.cluster import CONFIG_MAPS, EVENTS, WATCHED
+from agentruns.cluster import CONFIG_MAPS, EVENTS, LEASES, WATCHED
 
-_KINDS = {it.plural: it.kind for it in (*WATCHED, CONFIG_MAPS, EVENTS)}
+_KINDS = {it.plural: it.kind for it in (*WATCHED, CONFIG_MAPS, EVENTS, LEASES)}
 _VERBS = {"GET": "get", "POST": "create", "PUT": "put", "PATCH": "patch", "DELETE": "delete"}
 _DEEDS = {"schedulingGates": "ungate", "finalizers": "release", "activeDeadlineSeconds": "stop"}
 """The verb for a patch of a pod, by the field that its last operation changes."""
@@ -21,9 +21,9 @@ def name_of(method: str, path: str, body: Any, query: Mapping[str, Any]) -> str:
 
 
 def is_write(name: str) -> bool:
-    """Whether a call of this name changes something that belongs to a run; an Event only tells of it."""
+    """Whether a call of this name changes something that belongs to a run; an Event only tells of it, a Lease of us."""
     verb, _, kind = name.partition(" ")
-    return verb not in ("get", "list", "follow", "try") and kind != "Event"
+    return verb not in ("get", "list", "follow", "try") and kind not in ("Event", "Lease")
 
 
 def _within_namespace(path: str) -> list[str]:

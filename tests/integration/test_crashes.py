@@ -12,7 +12,8 @@ import pytest
 
 from tests.crashes.cases import case_of, crashed, tried
 from tests.crashes.effects import counted
-from tests.crashes.lives import LIVES, OTHER_CALLS, Life
+from tests.crashes.fail_over import failed_over
+from tests.crashes.lives import LIVES, OTHER_CALLS, PLAIN, Life
 from tests.crashes.operators import Call
 from tests.crashes.scene import Stage
 from tests.crashes.undisturbed import undisturbed
@@ -21,6 +22,11 @@ from tests.faults.fault import Fault, Moment
 from tests.integration.operator_process import kubeconfig
 
 AT_ONCE = 3
+LEADERS_DEATHS = (
+    ("NonIdempotent", Fault("create Pod", 1, Moment.SENT)),
+    ("NonIdempotent", Fault("put AgentRun/status", 2)),
+    ("NonIdempotent", Fault("ungate Pod", 1, Moment.AFTER)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +66,8 @@ def test_killed_at_every_point_nothing_is_done_twice_or_lost_and_nobody_asked(st
     faults = [
         (life, life.effects[-1], Fault(call, number, next(moments))) for life in LIVES for call, number in life.points
     ]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        cases = [pool.submit(tried, case_of(*it), partial(crashed, stage, *it)) for it in faults]
+    over = LEADERS_DEATHS
+    with ThreadPoolExecutor(AT_ONCE) as pool, ThreadPoolExecutor(len(over)) as beside:  # which mostly wait
+        cases = [beside.submit(tried, case_of(PLAIN, *it), partial(failed_over, stage, *it)) for it in over]
+        cases += [pool.submit(tried, case_of(*it), partial(crashed, stage, *it)) for it in faults]
     assert {it.result().case: it.result().wrong for it in cases if it.result().wrong} == {}
