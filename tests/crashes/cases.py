@@ -130,7 +130,8 @@ def _standing(run: Body) -> str:
 
 
 def found(scene: Scene, case: Case, progress: float | None, lease: float | None = None) -> Found:
-    """The end of a run held against its effects and what must come of it."""
+    """The end of a run held against its effects and what must come of it; no case if it may be somebody else's work."""
+    assert not scene.stage.has_installed_operator(), "the installed operator is there: whose work was it?"
     status, doubts, wrong = scene.space.status(RUN), scene.doubts(), tuple[str, ...]()
     times, strange = effects_of(scene, RUN)
     if set(times) != {case.times}:

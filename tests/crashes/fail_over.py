@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from tests.commands import kubectl
-from tests.crashes.cases import Case, Found, case_of, end, found, standing
+from tests.crashes.cases import Case, Found, case_of, end, found, is_over, standing
 from tests.crashes.crowd import Crowd, Disturbed
 from tests.crashes.lives import ALL, PLAIN
 from tests.crashes.operators import FaultyOperator
@@ -46,9 +46,10 @@ def failed_over(stage: Stage, effect: str, fault: Fault) -> Found:
         stand(scene, leader, standby, fault)
         scene.begin(PLAIN, effect)
         until(leader.has_ended, lambda: f"the leader has ended; {standing(scene, leader)}", every=0.02)
-        died = time.time()
+        died, left = time.time(), not is_over(scene)
         end(scene, standby)
         lease, progress = (at and at - died for at in (standby.leads_since(), standby.first_write()))
+        assert progress or not left, "the run is over, and the standby has done nothing for it"
         return found(scene, case_of(PLAIN, effect, fault), progress, lease=lease)
 
 

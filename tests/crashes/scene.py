@@ -15,6 +15,7 @@ from tests.cluster.places import KUBECONFIG
 from tests.crashes.effects import Effect, Effects
 from tests.crashes.lives import ASKS, SETTLES, Life
 from tests.crashes.operators import FaultyOperator
+from tests.installed import SYSTEM
 from tests.space import FINAL, Space, new_space, step, steps_of
 
 RUN = "r"
@@ -38,6 +39,11 @@ class Stage:
         """The stage on the cluster under test."""
         api = new_client_from_config(str(KUBECONFIG))  # type: ignore[no-untyped-call]
         return cls(Account(api, {}), kubeconfig, effects)
+
+    def has_installed_operator(self) -> bool:
+        """Whether there is an operator that is none of the scenes'."""
+        found = self.admin.get(SYSTEM, "pods").body["items"]
+        return any(it["metadata"]["labels"].get("app.kubernetes.io/component") == "operator" for it in found)
 
 
 @dataclass(frozen=True)
