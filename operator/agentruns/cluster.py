@@ -126,6 +126,7 @@ class Cluster:
         configuration = client.Configuration()
         configuration.retries = None  # one retry layer: the queue
         configuration.connection_pool_maxsize = CONNECTIONS
+        configuration.client_session_kwargs = {"trust_env": False}  # each request would read ~/.netrc, in a thread
         if Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():
             config.load_incluster_config(client_configuration=configuration)
         else:
