@@ -17,14 +17,20 @@ WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 async def watch(
     cluster: Cluster, resource: Resource, namespace: str | None, version: str, selected: Body | None = None
 ) -> AsyncIterator[Body]:
-    """Every object of a kind, or every selected one, as it changes from this version on."""
-    query = {"watch": "true", "resourceVersion": version} | (selected or {})
-    response = await cluster._request("GET", resource.path(namespace), query=query, timeout=None)
-    try:
-        async for line in response.content:
-            yield json.loads(line)["object"]
-    finally:
-        response.close()
+    """Every object of a kind, or every selected one, as it changes from this version on.
+
+    The API server ends a watch whose reader is slow for a moment; it is opened again where it ended.
+    """
+    while True:
+        query = {"watch": "true", "resourceVersion": version} | (selected or {})
+        response = await cluster._request("GET", resource.path(namespace), query=query, timeout=None)
+        try:
+            async for line in response.content:
+                body = json.loads(line)["object"]
+                version = body["metadata"]["resourceVersion"]
+                yield body
+        finally:
+            response.close()
 
 
 class Moments:
@@ -59,7 +65,7 @@ class Moments:
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(lambda: (name, state) in self.seen or self._task.done())
         if (name, state) not in self.seen:
-            raise ConnectionError(f"the watch ended before {name} was {state}")
+            self._task.result()  # raises what ended the watch
         return self.seen[name, state]
 
 

@@ -31,7 +31,7 @@ _AT_ONCE: Final = 64
 
 
 class FakeNode:
-    """A Node and its kubelet, as long as the context is open."""
+    """A Node and its kubelet, as long as the context is open; the context fails if the kubelet does."""
 
     def __init__(self, cluster: Cluster, *, pods: int = 20_000) -> None:
         self._cluster, self._pods = cluster, pods
@@ -39,7 +39,7 @@ class FakeNode:
         self._known: dict[tuple[str, str], Body] = {}
         self._begun: set[str] = set()
         self._gate = asyncio.Semaphore(_AT_ONCE)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._group = asyncio.TaskGroup()
 
     @property
     def placement(self) -> Body:
@@ -55,20 +55,18 @@ class FakeNode:
         status = _node_status(self._pods, port)
         path = _NODES.path(None, self.name, "status")
         await self._cluster._call("PATCH", path, {"status": status}, content_type=_MERGE_PATCH)
-        self._spawn(self._beat())
-        self._spawn(self._work())
+        await self._group.__aenter__()
+        self._forever = [self._group.create_task(self._beat()), self._group.create_task(self._work())]
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        for task in list(self._tasks):
+    async def __aexit__(self, *error: Any) -> None:
+        for task in self._forever:
             task.cancel()
-        await self._cluster._call("DELETE", _NODES.path(None, self.name))
-        await self._runner.cleanup()
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        try:
+            await self._group.__aexit__(*error)
+        finally:
+            await self._cluster._call("DELETE", _NODES.path(None, self.name))
+            await self._runner.cleanup()
 
     def _node(self) -> Body:
         labels = {TAINT: self.name, "kubernetes.io/hostname": self.name, "kubernetes.io/os": "linux"}
@@ -95,10 +93,10 @@ class FakeNode:
             uid = pod["metadata"]["uid"]
             self._known[pod["metadata"]["namespace"], pod["metadata"]["name"]] = pod
             if "deletionTimestamp" in pod["metadata"]:
-                self._spawn(self._removed(pod))
+                self._group.create_task(self._removed(pod))
             elif uid not in self._begun:
                 self._begun.add(uid)
-                self._spawn(self._run(pod))
+                self._group.create_task(self._run(pod))
 
     async def _run(self, pod: Body) -> None:
         """Says that the pod runs, and then, if it is not one for ever, that it has ended well."""
