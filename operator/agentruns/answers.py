@@ -30,6 +30,7 @@ from agentruns.core.observed import (
     Question,
     ResultOf,
     RunIsOver,
+    StillStored,
     StoredOutput,
     Validation,
     key_of,
@@ -93,7 +94,7 @@ class Answers:
 
     async def _answer(
         self,
-        question: PodIsGone | ResultOf | Content | PolicyEnforced | GivenOutput | OfTasks,
+        question: PodIsGone | ResultOf | Content | StillStored | PolicyEnforced | GivenOutput | OfTasks,
         run: AgentRun,
     ) -> Any:
         namespace, uid = run.metadata.namespace, run.metadata.uid
@@ -107,6 +108,9 @@ class Answers:
                 return await final_result(self._cluster, namespace, pod)
             case StoredOutput() | JournalSegment() | PinnedSpec():
                 return await self._remembered(namespace, question)
+            case StillStored(ref):
+                found = await self._found(namespace, StoredOutput(ref))
+                return found if isinstance(found, Lost) else None
             case GivenOutput():
                 return await self._given_output(namespace, question)
             case ClaimOf() | RunIsOver() | PodsOf():
@@ -216,17 +220,24 @@ class Answers:
         """A content that its digest names, read once as long as it is remembered; or Lost, which is not."""
         place = (namespace, question)
         if place not in self._contents:
-            try:
-                self._contents[place] = await self._read(namespace, question)
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                return Lost(f"what is pinned by its digest is gone: {error.message}")
-            except LookupError as changed:
-                return Lost(str(changed))
+            found = await self._found(namespace, question)
+            if isinstance(found, Lost):
+                return found
+            self._contents[place] = found
             self._forget_old()
         self._contents.move_to_end(place)
         return self._contents[place][0]
+
+    async def _found(self, namespace: str, question: Content) -> tuple[Any, int] | Lost:
+        """A content as the API server has it now, and its size in bytes; Lost if it is gone, or another."""
+        try:
+            return await self._read(namespace, question)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return Lost(f"what is pinned by its digest is gone: {error.message}")
+        except LookupError as changed:
+            return Lost(str(changed))
 
     def _forget_old(self) -> None:
         while len(self._contents) > 1 and (

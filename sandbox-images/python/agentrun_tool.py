@@ -19,6 +19,8 @@ MARK = b"agentrun-result/"
 CLASSES = {75: "Transient", 65: "Permanent"}
 
 MAX_RESULT = 1024 * 1024  # of what the program prints, and of the JSON made of it
+MAX_FILE = 1024 * 1024  # of an output that comes as a file
+MAX_ARGUMENTS = 8 * 1024 * 1024  # of JSON for the program
 MAX_INLINE = 8 * 1024  # of JSON in one line; more goes in chunks
 CHUNK = 9000  # with base64, mark and numbers a line of at most 12 KiB
 MAX_TERMINATION = 3 * 1024  # the kubelet cuts at 4 KiB
@@ -120,17 +122,65 @@ def checked_arguments(command: list[str], nonce: str) -> bytes:
     if not nonce:
         raise StartError(64, "AGENTRUN_NONCE is missing")
     try:
-        arguments = json.loads(os.environb[b"AGENTRUN_INPUT"])["args"]
-    except (LookupError, TypeError, ValueError, RecursionError):
-        arguments = None
+        content = json.loads(os.environb[b"AGENTRUN_INPUT"])
+        arguments, files = content["args"], content.get("files")
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
+        arguments = files = None
     if not isinstance(arguments, dict):
         raise StartError(64, "AGENTRUN_INPUT must be a JSON object with an object `args`")
+    text = completed(arguments, files) if files else json.dumps(arguments)
     not_after = os.environ.get("AGENTRUN_NOT_AFTER", "")
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", not_after, re.ASCII):
         raise StartError(64, "AGENTRUN_NOT_AFTER must be a time like 2026-01-02T03:04:05Z")
     if time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) >= not_after[:19]:
         raise StartError(75, f"too late to begin: it is after {not_after}")
-    return json.dumps(arguments).encode()
+    return text.encode()
+
+
+def completed(arguments: dict, files: list) -> str:
+    """The arguments as JSON, those that come as files in their places: as if everything had fitted into the input.
+
+    The values are put in as texts, one file after the other, so that only one is held as more than its text.
+    """
+    try:
+        values = {file["at"]: file_content(file) for file in files}
+        text = joined(arguments, "", values)
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError):
+        values = text = None
+    if values != {} or len(text) > MAX_ARGUMENTS:  # what has found its place is taken out
+        raise StartError(64, "AGENTRUN_INPUT names files in a way that does not fit its arguments")
+    return text
+
+
+def file_content(file: dict) -> str:
+    """A value from a file as JSON, its keys in order as the operator has them; nothing is begun if it was changed."""
+    from hashlib import sha256  # noqa: PLC0415 - few steps have files
+
+    path, config_map = file["path"], f"ConfigMap {file['configMap']}"
+    try:
+        data = os.read(os.open(path, os.O_RDONLY), MAX_FILE + 1)
+    except OSError as reason:
+        raise StartError(65, f"{config_map} cannot be read at {path}: {reason.strerror}; nothing was begun") from None
+    if f"sha256:{sha256(data).hexdigest()}" != file["digest"]:
+        raise StartError(65, f"{config_map} is not what was stored: its digest differs; nothing was begun")
+    value = json.loads(data)
+    for word in file["pointer"].split("/")[1:]:
+        value = value[int(word)] if isinstance(value, list) else value[word.replace("~1", "/").replace("~0", "~")]
+    return json.dumps(value, sort_keys=True)
+
+
+def joined(value: object, at: str, values: dict) -> str:
+    """A value as JSON, with these texts in the places that they are for, each of which has null."""
+    if at in values:
+        if value is not None:
+            raise ValueError
+        return values.pop(at)
+    if isinstance(value, dict):
+        below = ((key, f"{at}/{key.replace('~', '~0').replace('/', '~1')}", item) for key, item in value.items())
+        return "{" + ", ".join(f"{json.dumps(key)}: {joined(item, place, values)}" for key, place, item in below) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(joined(item, f"{at}/{index}", values) for index, item in enumerate(value)) + "]"
+    return json.dumps(value)
 
 
 def run(command: list[str], arguments: bytes) -> tuple[int, Output, Log]:

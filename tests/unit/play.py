@@ -19,13 +19,18 @@ from agentruns.core.actions import (
     Ungate,
     WriteClaim,
 )
+from agentruns.core.expressions import evaluated
 from agentruns.core.journal import records_in
 from agentruns.core.kubelet import pod_seen
+from agentruns.core.lexing import ExpressionError
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.observed import (
     ClaimOf,
+    Costly,
+    Evaluation,
     GivenOutput,
     JournalSegment,
+    Lost,
     NoResult,
     Observed,
     OfTasks,
@@ -37,9 +42,11 @@ from agentruns.core.observed import (
     Refusal,
     ResultOf,
     RunIsOver,
+    StillStored,
     StoredOutput,
     ToolResult,
     Unanswered,
+    Validation,
     key_of,
 )
 from agentruns.core.resources import (
@@ -52,6 +59,7 @@ from agentruns.core.resources import (
     StepStatus,
     ToolSpec,
 )
+from agentruns.core.schemas import validated
 from agentruns.core.tasks import read_claim
 
 from tests.unit.builders import IMAGE, NOW, a_run, a_tool, an_end
@@ -125,7 +133,7 @@ class Play:
         raise AssertionError("a decision asks for ever")
 
     def _forget_tasks(self) -> None:
-        self.answers = {it: answer for it, answer in self.answers.items() if not isinstance(it, OfTasks)}
+        self.answers = {it: answer for it, answer in self.answers.items() if not isinstance(it, OfTasks | StillStored)}
 
     def look(self, refusals: dict[str, Refusal] | None = None) -> Observed:
         """What is there to be seen now."""
@@ -150,8 +158,12 @@ class Play:
                 return records_in(self.stored[question.segment.name]["data"]["journal.json"], question)
             case StoredOutput():
                 return json.loads(self.stored[question.ref.name]["data"][question.ref.key])
+            case StillStored():
+                return None if question.ref.name in self.stored else Lost(f"ConfigMap {question.ref.name} is gone")
             case ResultOf():
                 return NoResult(complete=True)
+            case Evaluation() | Validation():
+                return _worked_out(question)
             case PolicyEnforced():
                 return True
             case ClaimOf():
@@ -329,6 +341,15 @@ class Play:
     def actions(self, kind: type[Action]) -> list[Any]:
         """Everything of a kind that was done so far."""
         return [action for action in self.done if isinstance(action, kind)]
+
+
+def _worked_out(question: Costly) -> Any:
+    if isinstance(question, Validation):
+        return validated(question.schema, json.loads(question.value))
+    try:
+        return evaluated(question.expression, json.loads(question.environment))
+    except ExpressionError as error:
+        return error
 
 
 def play(*steps: dict[str, Any], tools: dict[str, ToolSpec] | None = None, **spec: Any) -> Play:

@@ -8,7 +8,8 @@ import pytest
 from agentruns.core.actions import Create, StopPod
 from agentruns.core.checks import MAX_EXPRESSIONS
 from agentruns.core.expressions import MAX_SIZE, Data, value
-from agentruns.core.inputs import MAX_INPUT, Reader
+from agentruns.core.files import MAX_INPUT
+from agentruns.core.inputs import Reader
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.lifecycle import decide
 from agentruns.core.observed import (

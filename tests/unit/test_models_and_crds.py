@@ -11,12 +11,14 @@ from typing import Any, Literal, Union, get_args, get_origin
 import pytest
 import yaml
 from agentruns.core.approvals import doubt_request, effect_request
+from agentruns.core.files import File, Part
 from agentruns.core.inputs import Reader
 from agentruns.core.model import duration
 from agentruns.core.resources import (
     AgentRun,
     Approval,
     ApprovalState,
+    OutputRef,
     Phase,
     RunStatus,
     StepState,
@@ -225,9 +227,12 @@ def test_a_duration_is_written_in_seconds() -> None:
 def test_a_request_has_published_fields_only() -> None:
     described = published("approvals")["properties"]["spec"]["properties"]["request"]
     run, step = a_run(), a_run().spec.steps[0]
-    effect = effect_request(Reader(run, {}, seen()), step, an_attempt())
+    reference = OutputRef(name="o", key="k", digest="d", bytes=1)
+    file = File(("a",), Part("lookup", reference, (), "x", 3))
+    effect = effect_request(Reader(run, {}, seen()), step, an_attempt(args={"a": "x"}, files=(file,)))
     doubt = doubt_request(Reader(run, {}, seen()), step, an_attempt(), "lost")
     assert set(effect) | set(doubt) == set(described["properties"])
+    assert set(effect["files"][0]) == set(described["properties"]["files"]["items"]["properties"])
     assert set(effect["tool"]) == set(described["properties"]["tool"]["properties"])
 
 

@@ -161,7 +161,7 @@ def test_a_misspelt_field_would_be_refused() -> None:
 
 def test_input_arrives_as_it_is_though_the_kubelet_expands_dollars() -> None:
     run = a_run(goal="$(SECRET)")
-    text, _ = carried(tool_input(run, "lookup", {"a": "$$(X) ${run.goal} $"}))
+    text = carried(tool_input(run, "lookup", {"a": "$$(X) ${run.goal} $"}), {}).text
     value = pod(input_text=text)["spec"]["containers"][0]["env"][0]["value"]
     assert value.count("$") == 2 * text.count("$")
     assert json.loads(value.replace("$$", "$")) == {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from agentruns.core.digests import digest
-from agentruns.core.expressions import Data, value
+from agentruns.core.expressions import Data, path_of, value
 from agentruns.core.inputs import Attempt, Reader
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.model import shown_digest
@@ -175,7 +175,8 @@ def _common(reader: Reader, step: Step, attempt: Attempt) -> dict[str, Any]:
     spec = reader.run.spec
     return {
         "summary": _summary(step, attempt, reader.seen),
-        "args": escaped_deep(attempt.args),
+        "args": escaped_deep(attempt.bare_args),
+        **({"files": [escaped_deep(file.entry()) for file in attempt.files]} if attempt.files else {}),
         "tool": _shown_tool(attempt.tool),
         "requestedBy": escaped(spec.requested_by),
         "idempotencyKey": escaped(spec.idempotency_key or ""),
@@ -220,8 +221,14 @@ def _summary(step: Step, attempt: Attempt, seen: Observed) -> str:
     if not attempt.tool.approval_summary:
         return plain
     data = {"args": Data(attempt.args)}
+    files = {("args", *file.place): file.part for file in attempt.files}
+
+    def told(source: str) -> str:
+        part = files.get(path_of(source))
+        return f"<{part.length} bytes, in ConfigMap {part.ref.name}>" if part else _told(value(source, data, seen))
+
     try:
-        text = expanded(attempt.tool.approval_summary, "approvalSummary", lambda it: _told(value(it, data, seen)))
+        text = expanded(attempt.tool.approval_summary, "approvalSummary", told)
     except Problem:  # whose words may be the author's
         return escaped(f"{plain} (its approvalSummary has no value for these arguments)")
     return escaped(as_text(text))

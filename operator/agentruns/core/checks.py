@@ -7,7 +7,8 @@ from typing import Final
 from agentruns.core import schemas
 from agentruns.core.digests import compact, require_flat
 from agentruns.core.expressions import Expression, compiled
-from agentruns.core.inputs import MAX_INPUT, Reader, arguments
+from agentruns.core.files import MAX_INPUT
+from agentruns.core.inputs import Reader, arguments
 from agentruns.core.model import in_seconds
 from agentruns.core.network import check_egress
 from agentruns.core.observed import Observed, all_answered

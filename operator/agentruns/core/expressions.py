@@ -35,7 +35,14 @@ CHEAP_VALUES: Final = 256
 """Values in the data that the library is handed for one expression: each costs about a microsecond."""
 CHEAP_BYTES: Final = 1_000_000
 """Bytes of expression times bytes of data, where nothing loops: at most a millisecond of work."""
-_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+_HEAD: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_LINK: Final = re.compile(
+    r"""\.(?P<name>[A-Za-z_]\w*)|\[(?P<index>0|[1-9]\d{0,8})\]|\[(?P<quote>["'])(?P<key>[^"'\\\r\n]*)(?P=quote)\]""",
+    re.ASCII,
+)
+
+Path = tuple[str | int, ...]
+"""Names and indices, from the outside in."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Data:
     """A JSON value that expressions read, and its text, which is made once."""
 
     value: Any
-    walked: dict[tuple[str, ...], Any] = field(default_factory=dict, compare=False)
+    walked: dict[Path, Any] = field(default_factory=dict, compare=False)
     """What was found at paths in it: a thousand steps may read the same megabyte."""
 
     @cached_property
@@ -94,9 +101,9 @@ def compiled(source: str) -> Expression:
 
 def value(source: str, environment: Mapping[str, Data], seen: Observed) -> Any:
     """The JSON value of an expression; raises ExpressionError, or Unanswered where it must be evaluated elsewhere."""
-    path = source.split(".")
-    if path[0] in environment and _PATH.fullmatch(source):
-        return _walked(path, environment)
+    path = path_of(source)
+    if path and path[0] in environment:
+        return _walked(path, environment[str(path[0])])
     if _is_cheap(source, environment):
         return evaluated(source, {name: data.value for name, data in environment.items()})
     text = ",".join(f"{json.dumps(name)}:{data.text}" for name, data in environment.items())
@@ -106,26 +113,50 @@ def value(source: str, environment: Mapping[str, Data], seen: Observed) -> Any:
     return answer
 
 
-def _walked(path: list[str], environment: Mapping[str, Data]) -> Any:
+@lru_cache(maxsize=4096)
+def path_of(source: str) -> Path:
+    """The names and indices that an expression consists of, if it is nothing but a path; none if it is not."""
+    head = _HEAD.match(source)
+    path, end = list[str | int]([head[0]] if head else []), head.end() if head else 0
+    while link := _LINK.match(source, end):
+        path.append(int(link["index"]) if link["index"] else link["name"] or link["key"])
+        end = link.end()
+    return tuple(path) if len(path) > 1 and end == len(source) else ()
+
+
+def _walked(path: Path, data: Data) -> Any:
     """The value at a path, which most expressions are; the library would be handed all of the data to take a part."""
-    data, place = environment[path[0]], tuple(path)
-    if place not in data.walked:
-        data.walked[place] = _found(path, data.value)
-    found = data.walked[place]
+    if path not in data.walked:
+        data.walked[path] = _small(found_at(path, data.value))
+    found = data.walked[path]
     if isinstance(found, ExpressionError):
         raise found.with_traceback(None)
     return found
 
 
-def _found(path: list[str], value: Any) -> Any:
-    """What is at a path, or why nothing is."""
+def found_at(path: Path, value: Any) -> Any:
+    """What is at a path that begins with the name of the value, as it is; an ExpressionError if nothing is."""
     for place, name in enumerate(path[1:], 1):
-        if not isinstance(value, dict) or name not in value:
-            return ExpressionError(f"there is no {name!r} in {'.'.join(path[:place])}, {_outline(value)}")
+        within = isinstance(value, list) and name < len(value) if isinstance(name, int) else _has(value, name)
+        if not within:
+            return ExpressionError(f"there is no {name!r} in {_in_words(path[:place])}, {_outline(value)}")
         value = value[name]
-    if size(value, MAX_SIZE) > MAX_SIZE:
+    return value
+
+
+def _has(value: Any, name: str) -> bool:
+    return isinstance(value, dict) and name in value
+
+
+def _in_words(path: Path) -> str:
+    return "".join(f"[{it}]" if isinstance(it, int) else f".{it}" for it in path).removeprefix(".")
+
+
+def _small(found: Any) -> Any:
+    """The same, in order, if it is of the size that any field may have; an ExpressionError if it is not."""
+    if size(found, MAX_SIZE) > MAX_SIZE:
         return ExpressionError(f"has more than {MAX_SIZE} characters and values; pass less")
-    return _ordered(value)
+    return ordered(found)
 
 
 def _outline(value: Any) -> str:
@@ -156,10 +187,10 @@ def evaluated(source: str, environment: dict[str, Any]) -> Any:
     except Exception as error:  # whatever the library raises, the expression has no value
         raise ExpressionError(_explained(error, source)) from error
     _require_json(found)
-    return _ordered(found)
+    return ordered(found)
 
 
-def _ordered(found: Any) -> Any:
+def ordered(found: Any) -> Any:
     """The same value with its keys in order: a tool, the API server and the library each have one of their own."""
     return json.loads(json.dumps(found, sort_keys=True)) if isinstance(found, dict | list) else found
 

@@ -1,24 +1,22 @@
 """What a step's expressions may read, and the input that its tool gets from them."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
-from typing import Any, Final
+from functools import cached_property, partial
+from typing import Any
 
 from agentruns.core import schemas
-from agentruns.core.digests import digest, fingerprint
-from agentruns.core.expressions import Data, compiled, value
+from agentruns.core.digests import digest, fingerprint, require_flat
+from agentruns.core.expressions import Data, Path, compiled, found_at, ordered, path_of, value
+from agentruns.core.files import MAX_INPUT, SMALL, File, Part, handed_over, spliced, strings, written
 from agentruns.core.journal import Journal
+from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import doubted_step
-from agentruns.core.observed import Lost, Observed, StoredOutput
+from agentruns.core.observed import Lost, Observed, StoredOutput, all_answered
 from agentruns.core.problems import Problem, json_type, within
-from agentruns.core.resources import AgentRun, Segment, Step, StepState, StepStatus, ToolSpec
-from agentruns.core.templates import expanded
-
-MAX_INPUT: Final = 65_536
-"""Bytes of AGENTRUN_INPUT: it travels as one environment variable."""
+from agentruns.core.resources import AgentRun, OutputRef, Segment, Step, StepState, StepStatus, ToolSpec
+from agentruns.core.templates import expanded, parts
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,12 @@ class Attempt:
     input_digest: str
     idempotency_key: str
     asked_anew: int = 0
+    files: tuple[File, ...] = ()
+
+    @property
+    def bare_args(self) -> Any:
+        """The arguments without those that are files, in whose places stands null."""
+        return spliced(self.args, {file.place: None for file in self.files})
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Reader:
     segments: tuple[Segment, ...] = ()
     """The run's journal, where the records of steps are that are not among the others."""
     _memo: dict[frozenset[str], tuple[tuple[StepStatus | None, ...], Data]] = field(default_factory=dict)
+    _parts: dict[Path, tuple[StepStatus, Part | None]] = field(default_factory=dict)
 
     def __call__(self, source: str) -> Any:
         """The value of an expression; only what it names is looked up."""
@@ -101,6 +106,34 @@ class Reader:
             raise Problem(f"the output of step {record.name} is lost: {found.message}", "StateLost")
         return found
 
+    def part(self, source: str) -> Part | None:
+        """What an expression reads if it is nothing but a path to a big value in a stored output; None if not."""
+        path = path_of(source)
+        record = self._record(str(path[1])) if path[:1] == ("steps",) and path[2:3] == ("output",) else None
+        if record is None or record.output_ref is None or record.output_ref.bytes <= SMALL:
+            return None
+        known = self._parts.get(path)
+        if known is None or known[0] is not record:
+            output = self.seen.answer(StoredOutput(record.output_ref))
+            known = self._parts[path] = (record, _part(record.name, record.output_ref, path[3:], output))
+        return known[1]
+
+
+def _part(step: str, ref: OutputRef, place: Path, output: Any) -> Part | None:
+    """What is at a place in an output, in order if it may yet go with the others; None if that is nothing big."""
+    found = found_at(("output", *place), output)
+    if isinstance(found, Lost | ExpressionError) or (length := len(written(found))) <= SMALL:
+        return None
+    return Part(step, ref, place, found if length > MAX_INPUT else ordered(found), length)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A step's arguments, and those values in them that could be files as well."""
+
+    whole: Any
+    parts: Mapping[Path, Part] = field(default_factory=dict)
+
 
 def idempotency_key(run: AgentRun, step: str) -> str:
     """The key of a step's effect: the same over attempts and restarts, different for every other task and step.
@@ -110,12 +143,25 @@ def idempotency_key(run: AgentRun, step: str) -> str:
     return fingerprint(run.metadata.namespace, run.spec.idempotency_key or run.metadata.uid, doubted_step(step))
 
 
-def arguments(step: Step, evaluate: Callable[[str], Any], tool: ToolSpec, seen: Observed) -> Any:
+def arguments(step: Step, reader: Reader, tool: ToolSpec, seen: Observed) -> Arguments:
     """A step's arguments with their expressions replaced, valid for the tool's input schema; Problem otherwise."""
-    args = expanded(step.args, "args", evaluate)
+    big = _big(step.args, reader)
+    small = expanded(spliced(step.args, dict.fromkeys(big)), "args", reader)
+    args = spliced(small, {place: part.value for place, part in big.items()})
     if tool.input_schema and (wrong := schemas.problems(tool.input_schema, args, seen)):
         raise Problem(f"args do not fit the inputSchema of tool {step.tool}: {wrong}")
-    return args
+    return Arguments(args, big)
+
+
+def _big(args: Any, reader: Reader) -> dict[Path, Part]:
+    """The arguments that are big values in stored outputs, and nothing is computed of them."""
+    paths = {
+        place: pieces[0].text
+        for place, text in strings(args)
+        if len(pieces := parts(text)) == 1 and pieces[0].is_expression
+    }
+    found = all_answered(partial(reader.part, source) for source in paths.values())
+    return {place: part for place, part in zip(paths, found, strict=True) if part is not None}
 
 
 def tool_input(run: AgentRun, step: str, args: Any) -> dict[str, Any]:
@@ -128,11 +174,18 @@ def tool_input(run: AgentRun, step: str, args: Any) -> dict[str, Any]:
     }
 
 
-def carried(content: dict[str, Any]) -> tuple[str, str]:
-    """A tool's input as it stands in the pod, and its digest; Problem where it cannot be carried to a pod."""
+@dataclass(frozen=True)
+class Carried:
+    """A tool's input as it stands in the pod, what of it are files beside it, and the digest that all of it has."""
+
+    text: str
+    digest: str
+    files: tuple[File, ...]
+
+
+def carried(content: dict[str, Any], parts: Mapping[Path, Part]) -> Carried:
+    """A tool's input on its way to a pod, as files what does not fit otherwise; Problem where that cannot be."""
     with within("args"):
-        bound = digest(content)
-        text = json.dumps(content, separators=(",", ":"))
-        if len(text) > MAX_INPUT:
-            raise Problem(f"{len(text)} bytes of input; at most {MAX_INPUT} fit, pass less")
-    return text, bound
+        require_flat(content)
+        content, files = handed_over(content, parts)
+        return Carried(written(content), digest(content), files)

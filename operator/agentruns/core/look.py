@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from agentruns.core.actions import Action, Preparation
-from agentruns.core.inputs import Attempt, Reader, arguments, carried, tool_input
-from agentruns.core.observed import Observed, PodSeen
+from agentruns.core.inputs import Arguments, Attempt, Reader, arguments, carried, tool_input
+from agentruns.core.observed import Lost, Observed, PodSeen, StillStored, all_answered
 from agentruns.core.problems import MESSAGE_LENGTH, cut, printable
 from agentruns.core.resources import AgentRun, Effect, EffectState, PinnedTool, Step, StepState, StepStatus, ToolSpec
 
@@ -51,13 +52,16 @@ class Look:
 
     def args(self) -> Any:
         """The arguments as they go to the tool; raises Problem if they do not fit."""
+        return self._arguments().whole
+
+    def _arguments(self) -> Arguments:
         return arguments(self.step, self.reader, self.tool, self.seen)
 
     def attempt(self) -> Attempt:
         """The attempt that the record stands at; raises Problem if its input cannot be made."""
-        args = self.args()
-        content = tool_input(self.run, self.step.name, args)
-        text, bound = carried(content)
+        args = self._arguments()
+        content = tool_input(self.run, self.step.name, args.whole)
+        sent = carried(content, args.parts)
         return Attempt(
             step=self.step.name,
             number=max(self.record.attempt, 1),
@@ -66,11 +70,19 @@ class Look:
             tool=self.tool,
             revision=self.pinned.revision,
             timeout=self.timeout,
-            args=args,
-            input_text=text,
-            input_digest=bound,
+            args=args.whole,
+            input_text=sent.text,
+            input_digest=sent.digest,
+            files=sent.files,
             idempotency_key=content["idempotencyKey"],
         )
+
+    def lost_file(self, attempt: Attempt) -> str:
+        """Which file of an attempt is not there any more, or has been changed, in a sentence; empty if none."""
+        refs = {file.part.step: file.part.ref for file in attempt.files}
+        found = all_answered(partial(self.seen.answer, StillStored(ref)) for ref in refs.values())
+        lost = ((step, it) for step, it in zip(refs, found, strict=True) if isinstance(it, Lost))
+        return next((f"the output of step {step} is lost: {it.message}" for step, it in lost), "")
 
     def recording(self, **update: Any) -> "Look":
         """The same look with something else recorded; a message is cut, and made safe to print."""

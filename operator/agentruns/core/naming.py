@@ -29,6 +29,7 @@ SANDBOX_CONTAINER: Final = "tool"
 
 DENY_ALL_POLICY: Final = "agentrun-sandboxes"
 OUTPUT_KEY: Final = "output.json"
+FILES_DIRECTORY: Final = "/agentrun-files"
 JOURNAL_KEY: Final = "journal.json"
 
 _SETTLE: Final = "-settle"

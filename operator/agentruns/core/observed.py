@@ -124,6 +124,13 @@ class StoredOutput:
 
 
 @dataclass(frozen=True)
+class StillStored:
+    """Has the API server, asked now, this output as its digest says? Answered by None, or by Lost."""
+
+    ref: OutputRef
+
+
+@dataclass(frozen=True)
 class JournalSegment:
     """Which records are in this segment of a journal? Answered by a tuple of StepStatus, or by Lost."""
 
@@ -206,7 +213,7 @@ OfTasks = ClaimOf | RunIsOver | PodsOf
 """Questions about a task whose answers change with every claim that is written."""
 Content = StoredOutput | JournalSegment | PinnedSpec
 """What the digest that the question has says for good."""
-Question = PodIsGone | ResultOf | Content | PolicyEnforced | GivenOutput | OfTasks | Costly
+Question = PodIsGone | ResultOf | Content | StillStored | PolicyEnforced | GivenOutput | OfTasks | Costly
 
 
 def key_of(question: Question) -> Hashable:

@@ -1,13 +1,16 @@
 """The sandbox pod of one attempt, as a manifest that reads like YAML."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from agentruns.core.files import File, file_name
 from agentruns.core.inputs import Attempt
 from agentruns.core.model import whole_seconds
 from agentruns.core.naming import (
     ANNOTATION_INPUT_DIGEST,
     ANNOTATION_NOT_AFTER,
+    FILES_DIRECTORY,
     FINALIZER_RESULT,
     GATE_RECORDED,
     LABEL_ATTEMPT,
@@ -56,7 +59,7 @@ def sandbox_pod(run: AgentRun, attempt: Attempt, not_after: datetime, sandbox: S
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [_container(attempt, not_after, sandbox)],
-            "volumes": _volumes(sandbox),
+            "volumes": _volumes(sandbox, attempt.files),
             **_placement(attempt.tool, sandbox),
         },
     }
@@ -108,7 +111,7 @@ def _container(attempt: Attempt, not_after: datetime, sandbox: SandboxSettings) 
             "capabilities": {"drop": ["ALL"]},
         },
         "terminationMessagePolicy": "File",
-        "volumeMounts": _mounts(sandbox),
+        "volumeMounts": _mounts(sandbox, attempt.files),
     }
 
 
@@ -129,23 +132,36 @@ def _resources(tool: ToolSpec) -> dict[str, Any]:
     return {"limits": DEFAULT_LIMITS | limits, "requests": free | requests}
 
 
-def _volumes(sandbox: SandboxSettings) -> list[dict[str, Any]]:
+def _volumes(sandbox: SandboxSettings, files: Sequence[File]) -> list[dict[str, Any]]:
     volumes: list[dict[str, Any]] = [
         {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
         {"name": "agentrun", "emptyDir": {"sizeLimit": "1Mi"}},
     ]
     if sandbox.ca_bundle_config_map:
         volumes.append({"name": "ca", "configMap": {"name": sandbox.ca_bundle_config_map}})
+    if files:
+        volumes.append({"name": "files", "projected": {"sources": _sources(files)}})
     return volumes
 
 
-def _mounts(sandbox: SandboxSettings) -> list[dict[str, Any]]:
+def _sources(files: Sequence[File]) -> list[dict[str, Any]]:
+    """Each stored output of which a file is made, once; its kubelet waits for one that is not there."""
+    outputs = {file.part.step: file.part.ref for file in files}
+    return [
+        {"configMap": {"name": ref.name, "items": [{"key": ref.key, "path": file_name(step)}]}}
+        for step, ref in outputs.items()
+    ]
+
+
+def _mounts(sandbox: SandboxSettings, files: Sequence[File]) -> list[dict[str, Any]]:
     mounts: list[dict[str, Any]] = [
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "agentrun", "mountPath": "/agentrun"},
     ]
     if sandbox.ca_bundle_config_map:
         mounts.append({"name": "ca", "mountPath": CA_DIRECTORY, "readOnly": True})
+    if files:
+        mounts.append({"name": "files", "mountPath": FILES_DIRECTORY, "readOnly": True})
     return mounts
 
 

@@ -34,6 +34,8 @@ def started(look: Look, attempt: Attempt) -> Moved:
         return Moved(look.record, preparations=missing)
     pod = next((pod for pod in look.seen.pods.values() if pod.name == name), None)
     if pod is None:
+        if lost := look.lost_file(attempt):  # a pod would wait for it, or refuse it
+            return Moved(look.failed("StateLost", lost))
         manifest = sandbox_pod(look.run, attempt, look.seen.now + START_WINDOW, look.seen.sandbox)
         return Moved(look.record, preparations=(Create(manifest),))
     if not _fits(pod, look, attempt):

@@ -21,6 +21,7 @@ from agentruns.core.attempts import (
 from agentruns.core.look import Look, Moved
 from agentruns.core.model import in_seconds
 from agentruns.core.observed import PodSeen
+from agentruns.core.problems import Problem
 from agentruns.core.resources import EffectState, StepState, StepStatus
 
 QUIET_START: Final = timedelta(seconds=2)
@@ -126,7 +127,17 @@ def _unbegun(look: Look, found: Underway, pod: PodSeen) -> Moved:
         return Moved(record, wake_at=pod.not_after)
     if pod.deleting:
         return Moved(look.record, wake_at=look.seen.now + PATIENCE)
-    return Moved(look.record, actions=(end_of(pod),), wake_at=look.seen.now + PATIENCE)
+    lost = _lost_file(look)
+    record = look.recording(reason=NOT_STARTED, message=lost).record if lost else look.record
+    return Moved(record, actions=(end_of(pod),), wake_at=look.seen.now + PATIENCE)
+
+
+def _lost_file(look: Look) -> str:
+    """Which file a pod waited for in vain, of which its kubelet says nothing in its status; empty if none."""
+    try:
+        return look.lost_file(look.attempt())
+    except Problem as problem:
+        return str(problem)
 
 
 def _closing(look: Look) -> Moved:
