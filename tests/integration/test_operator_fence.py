@@ -27,6 +27,16 @@ def changed(body: Any, path: str, value: Any) -> Any:
     return {key: item for key, item in (body | {first: inner}).items() if item is not None}
 
 
+def output_of(step: str) -> Any:
+    """What a pod's file is made of: the stored output of a step."""
+    return {"name": f"r-{step}-output-0a1b2c3d", "items": [{"key": "output.json", "path": f"{step}.json"}]}
+
+
+OUTPUT = output_of("lookup")
+FILES = {"name": "files", "projected": {"sources": [{"configMap": OUTPUT}]}}
+MOUNT = {"name": "files", "mountPath": "/agentrun-files", "readOnly": True}
+
+
 # A path in the pod, what is there instead, and what the API server says.
 NO_SANDBOX: list[tuple[str, Any, str]] = [
     ("metadata.labels", {"a": "b"}, "the operator's pods have the label agentrun.dev/run-uid, and keep it"),
@@ -45,7 +55,8 @@ NO_SANDBOX: list[tuple[str, Any, str]] = [
     ("spec.shareProcessNamespace", True, "shares no namespace of its node"),
     ("spec.volumes.0", {"name": "tmp", "hostPath": {"path": "/"}}, "volumes are empty directories and ConfigMaps"),
     ("spec.volumes.0", {"name": "tmp", "secret": {"secretName": "s"}}, "volumes are empty directories and ConfigMaps"),
-    ("spec.volumes.0", {"name": "tmp", "projected": {"sources": [TOKEN]}}, "volumes are empty directories"),
+    ("spec.volumes.0", {"name": "tmp", "configMap": {"name": "other"}}, "of whole ConfigMaps, a sandbox has the one"),
+    ("spec.volumes.0", {"name": "tmp", "projected": {"sources": [TOKEN]}}, "files are stored outputs of steps"),
     ("spec.containers", [{"name": "a", "image": "a"}, {"name": "tool", "image": "a"}], "one container, named tool"),
     ("spec.containers.0.name", "other", "one container, named tool"),
     ("spec.initContainers", [{"name": "i", "image": "i"}], "one container, named tool"),
@@ -83,6 +94,52 @@ def test_the_operator_makes_its_sandboxes(shop: Shop) -> None:
 @pytest.mark.parametrize(("path", "value", "said"), NO_SANDBOX)
 def test_the_operator_makes_no_other_pod(shop: Shop, path: str, value: Any, said: str) -> None:
     answer = shop.accounts["operator"].create(shop.at("pods"), changed(sandbox(shop.run, 2), path, value))
+    assert answer.refused
+    assert said in answer.message
+
+
+def with_files(run: Any, path: str = "volume.name", value: Any = "files") -> Any:
+    """A sandbox that reads a file, with something else at this path of the file's volume and mount."""
+    files = changed({"volume": FILES, "mount": MOUNT}, path, value)
+    body = sandbox(run, 2)
+    [container] = body["spec"]["containers"]
+    mounts = [*container["volumeMounts"], files["mount"]]
+    body = changed(body, "spec.volumes", [*body["spec"]["volumes"], files["volume"]])
+    return changed(body, "spec.containers.0.volumeMounts", mounts)
+
+
+def test_a_sandbox_may_read_an_output_of_a_step(shop: Shop) -> None:
+    answer = shop.accounts["operator"].create(shop.at("pods"), with_files(shop.run))
+    assert answer.status == 201, answer.message
+
+
+SOURCE = "volume.projected.sources.0.configMap"
+NO_OUTPUT = "a sandbox's files are stored outputs of steps"
+NO_FILE = "what a sandbox is given as files is there to be read, in /agentrun-files"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (f"{SOURCE}.name", "settings", NO_OUTPUT),
+        (f"{SOURCE}.name", "refund-output-0a1b2c3d-more", NO_OUTPUT),
+        (f"{SOURCE}.optional", True, NO_OUTPUT),
+        (f"{SOURCE}.items", None, NO_OUTPUT),
+        (f"{SOURCE}.items", [{"key": "other", "path": "lookup.json"}], NO_OUTPUT),
+        (f"{SOURCE}.items", [*OUTPUT["items"], {"key": "other", "path": "other"}], NO_OUTPUT),
+        ("volume.projected.sources", [{"configMap": OUTPUT}, TOKEN], NO_OUTPUT),
+        ("volume.projected.sources", [{"secret": {"name": OUTPUT["name"]}}], NO_OUTPUT),
+        ("volume.projected.sources", [{"downwardAPI": {}}], NO_OUTPUT),
+        ("volume.projected.sources", [{"configMap": output_of(f"s{n}")} for n in range(33)], NO_OUTPUT),
+        ("volume", {"name": "files", "configMap": OUTPUT}, "of whole ConfigMaps, a sandbox has the one"),
+        ("mount.readOnly", None, NO_FILE),
+        ("mount.readOnly", False, NO_FILE),
+        ("mount.mountPath", "/usr/local/bin", NO_FILE),
+        ("mount.mountPath", "/agentrun-files/../usr", NO_FILE),
+    ],
+)
+def test_a_sandbox_may_read_nothing_else(shop: Shop, path: str, value: Any, said: str) -> None:
+    answer = shop.accounts["operator"].create(shop.at("pods"), with_files(shop.run, path, value))
     assert answer.refused
     assert said in answer.message
 
