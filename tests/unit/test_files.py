@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from agentruns.core import files
 from agentruns.core.digests import compact, digest, digest_of
+from agentruns.core.expressions import Data, value
 from agentruns.core.files import MAX_FILES, MAX_INPUT, MAX_WHOLE, SMALL, Part, handed_over, pointer, spliced, strings
-from agentruns.core.observed import Lost, Refusal, StoredOutput
+from agentruns.core.observed import Lost, Refusal, StoredOutput, Unanswered
 from agentruns.core.problems import Problem
 from agentruns.core.resources import OutputRef, Phase
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.builders import a_step, a_tool
+from tests.unit.builders import a_step, a_tool, seen
 from tests.unit.play import Play, play
 from tests.unit.sandbox import TOOL
 
@@ -274,6 +275,13 @@ def test_an_input_fits_or_is_refused(sizes: list[int], rest: int) -> None:
     assert (taken == ()) == (len(files.written(content)) <= MAX_INPUT)
     left = [it.length for place, it in parts.items() if place not in {file.place for file in taken}]
     assert min((it.part.length for it in taken), default=MAX_WHOLE) >= max(left, default=0)
+
+
+def test_a_rule_about_a_result_is_not_handed_the_arguments() -> None:
+    environment = {"result": Data([1]), "args": Data({"x": "x" * 1_000_000})}
+    assert value("size(result) == 1 && result[0] == 1", environment, seen()) is True
+    with pytest.raises(Unanswered):
+        value("size(result) == size(args)", environment, seen())
 
 
 def test_pointers_are_those_of_the_standard() -> None:

@@ -104,6 +104,7 @@ def value(source: str, environment: Mapping[str, Data], seen: Observed) -> Any:
     path = path_of(source)
     if path and path[0] in environment:
         return _walked(path, environment[str(path[0])])
+    environment = {name: data for name, data in environment.items() if name in source}  # others may be large
     if _is_cheap(source, environment):
         return evaluated(source, {name: data.value for name, data in environment.items()})
     text = ",".join(f"{json.dumps(name)}:{data.text}" for name, data in environment.items())
