@@ -142,7 +142,8 @@ class Promises:
             place = (run_uid, step["name"])
             uid = step.get("podUID", "")
             runs = self._running.get(place, "")
-            if self._stored(runs) and runs not in self._world.ledger.printed and step["state"] != "InDoubt":
+            answered = step["state"] == "InDoubt" or (step["state"] == "Succeeded" and runs == uid)  # its node is lost
+            if self._stored(runs) and runs not in self._world.ledger.printed and not answered:
                 self._world.violated(f"run {name} is final while its step {step['name']} still runs")
             effects = [it for it in self._world.ledger.effects if (it.run_uid, it.step) == place]
             verdict = (step.get("decision") or {}).get("verdict")
