@@ -141,6 +141,15 @@ def _taking_lost_for_never_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "_never_began", never_began)
 
 
+def _taking_refused_for_never_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = attempts._never_began
+
+    def never_began(pod: PodSeen) -> bool:
+        return known(pod) or (pod.end is None and pod.phase == "Failed" and not pod.disrupted)
+
+    monkeypatch.setattr(attempts, "_never_began", never_began)
+
+
 def _letting_go_of_what_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = aftermath._may_be_wanted
 
@@ -224,6 +233,9 @@ BUGS = {
     ),
     "lost sight of taken for never begun": Planted(
         _taking_lost_for_never_begun, "acts twice", frozenset({"node lost"})
+    ),
+    "refused taken for never begun": Planted(
+        _taking_refused_for_never_begun, "acts twice", frozenset({"refused by a new kubelet"})
     ),
     "a pod let go of by an old record": Planted(
         _letting_go_of_what_is_not_known, "let go of before", frozenset({"two operators", "slow watch"})

@@ -88,10 +88,20 @@ def test_what_follows_is_the_published_table(outcome: Outcome) -> None:
         # its node went, and the pod was collected: the last news is not the last that happened
         (deleting(CREATING, phase="Failed", **DISRUPTED), Outcome.UNKNOWN, "ContainerLost"),
         (deleting(RUNNING, phase="Failed", **DISRUPTED), Outcome.UNKNOWN, "ContainerLost"),
+        # its kubelet refused it or evicted it, and looks the same whether it had run or not
+        (stored(phase="Failed", reason="NodeAffinity"), Outcome.UNKNOWN, "ContainerLost"),
+        (deleting(phase="Failed", reason="NodeAffinity"), Outcome.UNKNOWN, "ContainerLost"),
+        (stored(CREATING, phase="Failed", reason="Evicted"), Outcome.UNKNOWN, "ContainerLost"),
+        (stored({"state": {"terminated": LOST}}, phase="Failed", reason="Evicted"), Outcome.UNKNOWN, "ContainerLost"),
+        (
+            deleting({"state": {"terminated": LOST}}, phase="Failed", reason="OutOfcpu"),
+            Outcome.UNKNOWN,
+            "ContainerLost",
+        ),
+        # its node is out of service, and what was being deleted there was collected
+        (deleting(CREATING, phase="Failed"), Outcome.UNKNOWN, "ContainerLost"),
         # never started, and closed
         (deleting(node="", phase="Pending"), Outcome.NEVER_STARTED, "NeverStarted"),
-        (stored(phase="Failed", reason="OutOfcpu"), Outcome.NEVER_STARTED, "NeverStarted"),
-        (stored(CREATING, phase="Failed", reason="Evicted"), Outcome.NEVER_STARTED, "NeverStarted"),
         (deleting({"state": {"terminated": LOST}}), Outcome.NEVER_STARTED, "NeverStarted"),
         (
             stored({"state": {"terminated": LOST}}, phase="Failed", reason="DeadlineExceeded"),

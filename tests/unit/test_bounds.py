@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -188,13 +189,13 @@ def lost(run: Play) -> Play:
     return run
 
 
-def test_a_run_that_lost_its_tools_ends_once_its_pods_have() -> None:
+@pytest.mark.parametrize("so", [{"end": an_end()}, {"phase": "Failed", "reason": "NodeAffinity"}])
+def test_a_run_that_lost_its_tools_ends_once_its_pods_have(so: dict[str, Any]) -> None:
     run = lost(play(a_step("a"), a_step("b")).starts("a"))
     found = decide(run.run, run.look())
     assert found.status == run.run.status
     assert [type(action) for action in found.actions] == [StopPod]
-    ended = {uid: pod.__class__(**{**pod.__dict__, "end": an_end()}) for uid, pod in run.pods.items()}
-    run.pods = ended
+    run.pods = {uid: replace(pod, **so) for uid, pod in run.pods.items()}
     status = decide(run.run, run.look()).status
     assert (status.phase, status.reason, status.finished_at) == (Phase.FAILED, "StateLost", NOW)
     assert "not known: a" in status.message

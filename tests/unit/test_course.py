@@ -12,7 +12,7 @@ from agentruns.core.observed import POD_LIMIT_REACHED, NoResult, PodIsGone, Refu
 from agentruns.core.resources import FINAL_STATES, Phase, StepState
 from agentruns.core.steps import advance
 
-from tests.unit.builders import a_run, a_step, a_tool, later
+from tests.unit.builders import a_run, a_step, a_tool, an_end, later
 from tests.unit.play import Play, play
 
 NO_ROOM = Refusal("limits.activePods of the installation, 1, is reached", True, POD_LIMIT_REACHED)
@@ -169,7 +169,8 @@ def test_why_a_pod_does_not_start_is_said_and_it_is_given_up_in_the_end() -> Non
     assert run.decision.wake_at == later(300)
     run.go(300)
     assert [it.uid for it in run.actions(StopPod)] == [uid]
-    run.pods[uid] = replace(run.pods[uid], phase="Failed", reason="DeadlineExceeded", waiting_reason="")
+    lost = an_end(137, known=False, created=False)
+    run.pods[uid] = replace(run.pods[uid], phase="Failed", reason="DeadlineExceeded", waiting_reason="", end=lost)
     run.go()
     assert run.status.reason == "RetriesExhausted"
     assert run.status.message.startswith("step a: attempt 1 of 1: ErrImagePull: no such image")

@@ -108,14 +108,16 @@ def may_run(pod: PodSeen) -> bool:
 
 
 def _never_began(pod: PodSeen) -> bool:
-    """True only where that is certain: never bound and never to be, or ended by its kubelet before a container."""
+    """True only where that is certain: never bound and never to be, or told to end, and its kubelet found no container.
+
+    Of a pod that its kubelet refuses or evicts it is not: a kubelet that starts anew judges what it has run as if it
+    came only now, and takes back what it had reported; one that evicts a pod removes the container at once.
+    """
     if not pod.node:
         return pod.deleting
-    if pod.begun or pod.disrupted:
+    if pod.begun or pod.disrupted or pod.end is None:
         return False
-    if pod.end is None:
-        return pod.phase == "Failed"
-    told = pod.deleting or pod.reason == "DeadlineExceeded"
+    told = pod.reason == "DeadlineExceeded" or (pod.deleting and not pod.reason)
     return told and not pod.end.known  # the kubelet then reports a container that it cannot locate
 
 
@@ -132,8 +134,7 @@ def _silent(pod: PodSeen, answer: NoResult) -> Ended:
     """The outcome of a container that ended without a result."""
     end = pod.end
     if end is None or not end.known:
-        reason = f": {pod.reason}" if pod.reason else ""
-        return Ended(Outcome.UNKNOWN, True, "ContainerLost", f"its kubelet lost sight of the container{reason}")
+        return Ended(Outcome.UNKNOWN, True, "ContainerLost", _lost(pod))
     if answer.invalid:
         return Ended(Outcome.INVALID_RESULT, True, "InvalidResult", answer.invalid)
     if end.reason == "OOMKilled":
@@ -151,6 +152,13 @@ def _silent(pod: PodSeen, answer: NoResult) -> Ended:
     if not answer.complete or answer.promised:
         return Ended(Outcome.UNKNOWN, True, "ResultLost", "it ended well, but its result cannot be read any more")
     return Ended(Outcome.INVALID_RESULT, True, "InvalidResult", "it ended with exit code 0 and printed no result")
+
+
+def _lost(pod: PodSeen) -> str:
+    """What is said of a container of which nobody knows how it ended, or whether it began."""
+    what = "lost sight of the container" if pod.end else "gave the pod up, and does not say whether it had run"
+    why = f": {pod.reason}" if pod.reason else ""
+    return f"its kubelet {what}{why}"
 
 
 def _said(result: ToolResult, *, closed: bool) -> Ended:

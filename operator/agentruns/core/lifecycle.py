@@ -195,7 +195,7 @@ def _without_tool(run: AgentRun, missing: MissingToolError, seen: Observed) -> D
 def _without_state(run: AgentRun, lost: Lost, seen: Observed) -> Decision:
     """A run that lost what it was pinned to: nothing new begins, and it ends once its pods have."""
     held = [it.pod_uid for it in run.status.steps if it.state in IN_FLIGHT_STATES]
-    running = [seen.pods[uid] for uid in held if uid in seen.pods and seen.pods[uid].end is None]
+    running = [seen.pods[uid] for uid in held if uid in seen.pods and seen.pods[uid].active]
     if running:
         return Decision(run.status, actions=tuple(end_of(pod) for pod in running), wake_at=seen.now + PATIENCE)
     begun = [it.name for it in run.status.steps if it.state in HOLDING_STATES]

@@ -28,6 +28,7 @@ LIKELIHOOD: Final = {
     "container started twice": 0.1,
     "log lost": 0.15,
     "slow program": 0.05,
+    "refused by a new kubelet": 0.05,
     "evicted before start": 0.08,
     "evicted after start": 0.08,
     "node lost": 0.08,

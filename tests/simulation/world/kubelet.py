@@ -272,8 +272,9 @@ class PodLife:
         """The container's end is reported, however late."""
         container = self.container
         assert container is not None
+        refused = self._why not in ("NodeLost", "Evicted") and self._habits.strikes("refused by a new kubelet")
         container.ended = True
-        container.lost = self._why in ("NodeLost", "Evicted") or self._habits.strikes("log lost")
+        container.lost = self._why in ("NodeLost", "Evicted") or refused or self._habits.strikes("log lost")
         container.tells()
         if self._why == "NodeLost":
             await self._lost()
@@ -282,6 +283,9 @@ class PodLife:
         await asyncio.sleep(self._hears(60.0 if self._habits.strikes("late status") else 1.0))
         while self.is_cut_off:
             await asyncio.sleep(self._hears(0.3))
+        if refused:
+            self._forgotten()
+            return
         ended = {
             "exitCode": code,
             "reason": "Completed" if code == 0 else "Error",
@@ -305,6 +309,11 @@ class PodLife:
             self._report(phase="Running", container=running)
 
     # ------------------------------------------------------------------------------------- what is lost
+
+    def _forgotten(self) -> None:
+        """The kubelet has started anew, refuses what has run, and takes back what it had reported of it."""
+        self._report(phase="Failed", reason="NodeAffinity", containerStatuses=[])
+        self._gone()
 
     async def _lost(self) -> None:
         """The node is gone: its pods are deleted by others, and nobody ever says how they ended."""
