@@ -49,6 +49,15 @@ def test_two_steps_share_a_key_only_if_namespace_task_and_step_are_the_same(one:
     assert re.fullmatch("[0-9a-f]{64}", key_of(*one))
 
 
+@given(texts, texts.filter(bool), texts, texts.filter(bool), texts)
+def test_a_key_that_a_person_chose_never_meets_that_of_a_run_without_one(
+    namespace: str, task: str, step: str, uid: str, other: str
+) -> None:
+    for same in (uid, task):
+        keyless = a_run(metadata={"namespace": namespace, "uid": same})
+        assert idempotency_key(keyless, other) != key_of(namespace, task, step)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -64,7 +73,9 @@ def test_no_separator_in_a_part_makes_it_another(one: Any, other: Any) -> None:
 
 
 def test_a_key_stays_what_it_is_over_releases() -> None:
-    assert key_of("shop", "refund-4711", "pay") == "8742baba93dd4c5b6e05d6f1fd916ef9a17a5c216b98777757c6e5113496506b"
+    keyless = a_run(metadata={"namespace": "shop", "uid": "6d0f6a1c"})
+    assert idempotency_key(keyless, "pay") == "54714abcb2c3e33859dfbf54ff63ecfff9299cdb5007c5f48845c9320a0987fd"
+    assert key_of("shop", "refund-4711", "pay") == "166d6186df3d07238e1020ee55c2f36af2e82c3da2fc3da0ae8f63a0632ec445"
 
 
 def test_expressions_read_the_run_and_the_steps_they_name() -> None:

@@ -140,7 +140,9 @@ def idempotency_key(run: AgentRun, step: str) -> str:
 
     A call that settles a doubt has the key of the step in doubt, by which its tool can find the effect.
     """
-    return fingerprint(run.metadata.namespace, run.spec.idempotency_key or run.metadata.uid, doubted_step(step))
+    named = run.spec.idempotency_key
+    task = ("task", named) if named else (run.metadata.uid,)  # a key that is another run's UID is another task
+    return fingerprint(run.metadata.namespace, *task, doubted_step(step))
 
 
 def arguments(step: Step, reader: Reader, tool: ToolSpec, seen: Observed) -> Arguments:
