@@ -1,28 +1,25 @@
-"""The state machine of a run. A line that changes a phase anywhere else is in the wrong file."""
+"""The state machine of a run: how it begins, goes on, and what follows from a look at it."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from agentruns.core.actions import Action, Create, Preparation, StateConditions, WriteClaim
 from agentruns.core.aftermath import after_the_end, loose_ends
-from agentruns.core.asking import HINDRANCES
 from agentruns.core.attempts import PATIENCE
 from agentruns.core.checks import check_run, unfit_to_settle
 from agentruns.core.claims import Free, Turned, claimed, kept, turn_of
 from agentruns.core.conditions import unreadable
-from agentruns.core.digests import canonical, stored_length
-from agentruns.core.inputs import Reader
-from agentruns.core.journal import Folded, Journal, folded
-from agentruns.core.limits import Ending, ending, time_left
+from agentruns.core.journal import Folded, folded
+from agentruns.core.limits import ending, time_left
 from agentruns.core.model import earliest, in_seconds
 from agentruns.core.observed import Lost, Observed, PinnedSpec, Refusal, all_answered
+from agentruns.core.phases import final, in_phase, phased
 from agentruns.core.pinning import MissingToolError, Pin, pinned_tools
-from agentruns.core.problems import Problem, within
+from agentruns.core.problems import Problem
 from agentruns.core.resources import (
     FINAL_PHASES,
-    FINAL_STATES,
     FORMAT_VERSION,
     HOLDING_STATES,
     IN_FLIGHT_STATES,
@@ -31,14 +28,12 @@ from agentruns.core.resources import (
     Phase,
     RecordedDecision,
     RunStatus,
-    StepState,
     WaitingFor,
 )
 from agentruns.core.schedule import Tools, one_round
-from agentruns.core.sizes import OUTPUT_LIMIT, room_in
+from agentruns.core.sizes import room_in
 from agentruns.core.starting import RETRY_REFUSED
-from agentruns.core.summary import LISTED, done_before, let_pass, observed, summarised
-from agentruns.core.templates import expanded
+from agentruns.core.summary import LISTED, observed
 from agentruns.core.watching import end_of
 
 TOOL_PATIENCE: Final = timedelta(minutes=2)
@@ -98,12 +93,12 @@ def _left_alone(run: AgentRun, seen: Observed) -> Decision:
 def _begin(run: AgentRun, seen: Observed) -> Decision:
     """A run that has not begun: its tools are found and pinned, and what cannot work is said before any pod."""
     if limit := ending(run, run.status, seen.now):
-        return Decision(_final(run, run.status, limit.phase, limit.reason, limit.message, seen))
+        return Decision(final(run, run.status, limit.phase, limit.reason, limit.message, seen))
     if isinstance(run, OversizedRun):
         return _invalid(run, f"spec: {run.size}; so large a run is not taken, pass references instead", seen)
     if run.spec.desired_state == "Paused":
         said = "desiredState is Paused; it begins when it is Running"
-        return Decision(_in(run, run.status, Phase.PAUSED, "PausedByUser", said, seen))
+        return Decision(in_phase(run, run.status, Phase.PAUSED, "PausedByUser", said, seen))
     try:
         turn = turn_of(run, seen)
         if isinstance(turn, Turned):
@@ -132,24 +127,24 @@ def _started(run: AgentRun, pins: list[Pin], decided: RecordedDecision | None, s
 
 
 def _invalid(run: AgentRun, problem: str, seen: Observed) -> Decision:
-    return Decision(_final(run, run.status, Phase.FAILED, "InvalidSpec", problem, seen))
+    return Decision(final(run, run.status, Phase.FAILED, "InvalidSpec", problem, seen))
 
 
 def _unpinned(run: AgentRun, refusal: Refusal, seen: Observed) -> Decision:
     said = f"the API server refused to pin a tool: {refusal.message}"
     if not refusal.for_now:
         return _invalid(run, said, seen)
-    status = _in(run, run.status, Phase.PENDING, refusal.reason, said, seen)
+    status = in_phase(run, run.status, Phase.PENDING, refusal.reason, said, seen)
     return Decision(status, wake_at=seen.now + RETRY_REFUSED)
 
 
 def _turned(run: AgentRun, turn: Turned, seen: Observed) -> Decision:
     """A run that does not begin its task now, or never will."""
     if turn.phase in FINAL_PHASES:
-        status = _final(run, run.status.model_copy(update=turn.record), turn.phase, turn.reason, turn.message, seen)
+        status = final(run, run.status.model_copy(update=turn.record), turn.phase, turn.reason, turn.message, seen)
         return Decision(status)
     named = run.status.model_copy(update={"waiting_for": (), **turn.record})
-    status = _in(run, named, turn.phase, turn.reason, turn.message, seen)
+    status = in_phase(run, named, turn.phase, turn.reason, turn.message, seen)
     return Decision(status, turn.preparations, wake_at=turn.wake_at)
 
 
@@ -157,7 +152,7 @@ def _claiming(run: AgentRun, write: WriteClaim, seen: Observed) -> Decision:
     """A run that may begin once it holds the claim of its task: nothing else of it is made before."""
     if refusal := seen.refusals.get(write.name):
         said = f"the API server refused to store the claim of its task: {refusal.message}"
-        status = _in(run, run.status, Phase.PENDING, refusal.reason, said, seen)
+        status = in_phase(run, run.status, Phase.PENDING, refusal.reason, said, seen)
         return Decision(status, wake_at=seen.now + RETRY_REFUSED)
     return Decision(run.status, (write,))
 
@@ -174,10 +169,10 @@ def _kept(run: AgentRun, decision: Decision, seen: Observed) -> Decision:
         case WriteClaim() as write:
             moved = run.status.model_copy(update={"steps": status.steps})
             said = "it has ended, and the claim of its task is about to say how"
-            return Decision(_in(run, moved, Phase.RUNNING, "StepsInFlight", said, seen), (write,))
+            return Decision(in_phase(run, moved, Phase.RUNNING, "StepsInFlight", said, seen), (write,))
         case unkept:
             said = status.message + unkept
-            return replace(decision, status=_in(run, status, status.phase, status.reason, said, seen))
+            return replace(decision, status=in_phase(run, status, status.phase, status.reason, said, seen))
 
 
 def _without_tool(run: AgentRun, missing: MissingToolError, seen: Observed) -> Decision:
@@ -185,10 +180,10 @@ def _without_tool(run: AgentRun, missing: MissingToolError, seen: Observed) -> D
     since = min(waited, default=seen.now)
     if seen.now >= since + TOOL_PATIENCE:
         said = f"{missing}; it was waited for {in_seconds(TOOL_PATIENCE)}. Apply it, and make a new run"
-        return Decision(_final(run, run.status, Phase.FAILED, "ToolNotFound", said, seen))
+        return Decision(final(run, run.status, Phase.FAILED, "ToolNotFound", said, seen))
     awaited = tuple(WaitingFor(kind="Tool", name=name, since=since) for name in missing.tools)
     named = run.status.model_copy(update={"waiting_for": awaited[:LISTED]})
-    status = _in(run, named, Phase.PENDING, "WaitingForTool", f"{missing}; apply it", seen)
+    status = in_phase(run, named, Phase.PENDING, "WaitingForTool", f"{missing}; apply it", seen)
     return Decision(status, wake_at=since + TOOL_PATIENCE)
 
 
@@ -200,7 +195,7 @@ def _without_state(run: AgentRun, lost: Lost, seen: Observed) -> Decision:
         return Decision(run.status, actions=tuple(end_of(pod) for pod in running), wake_at=seen.now + PATIENCE)
     begun = [it.name for it in run.status.steps if it.state in HOLDING_STATES]
     said = f"{lost.message}; what became of these steps is not known: {', '.join(begun) or 'none'}"
-    return Decision(_final(run, run.status, Phase.FAILED, "StateLost", said, seen))
+    return Decision(final(run, run.status, Phase.FAILED, "StateLost", said, seen))
 
 
 # ---------------------------------------------------------------------------------------- while it goes on
@@ -215,15 +210,15 @@ def _go_on(run: AgentRun, before: RunStatus, tools: Tools, seen: Observed) -> De
     wanted = (*kept.preparations, *(it for move in moved.moves for it in move.preparations))
     refused = [it for it in wanted if isinstance(it, Create) and it.name in seen.refusals]
     preparations = tuple(it for it in wanted if it not in refused)
-    phased = _phased(run, status, ending(run, status, seen.now), seen, holding=bool(wanted))
+    after = phased(run, status, ending(run, status, seen.now), seen, holding=bool(wanted))
     if refused:
         refusal = seen.refusals[refused[0].name]
-        phased = _in(run, phased, phased.phase, refusal.reason, refusal.message, seen)
-    left = loose_ends(run, phased, seen) if not preparations else None
-    wakes = [move.wake_at for move in moved.moves] + [left.wake_at if left else None, _deadline_at(run, phased, seen)]
+        after = in_phase(run, after, after.phase, refusal.reason, refusal.message, seen)
+    left = loose_ends(run, after, seen) if not preparations else None
+    wakes = [move.wake_at for move in moved.moves] + [left.wake_at if left else None, _deadline_at(run, after, seen)]
     wakes += [seen.now + RETRY_REFUSED] if refused else []
     return Decision(
-        phased,
+        after,
         preparations,
         actions=tuple(it for move in moved.moves for it in move.actions) + (left.actions if left else ()),
         wake_at=earliest(wakes),
@@ -233,90 +228,3 @@ def _go_on(run: AgentRun, before: RunStatus, tools: Tools, seen: Observed) -> De
 def _deadline_at(run: AgentRun, status: RunStatus, seen: Observed) -> datetime | None:
     left = time_left(run, status, seen.now)
     return None if left is None or left <= timedelta(0) or status.active_since is None else seen.now + left
-
-
-# ---------------------------------------------------------------------------------------------- its phase
-
-
-def _phased(run: AgentRun, status: RunStatus, limit: Ending | None, seen: Observed, *, holding: bool) -> RunStatus:
-    """The status with the phase that follows from its steps; nothing ends while something is being prepared."""
-    in_flight = [record for record in status.steps if record.state in IN_FLIGHT_STATES]
-    if limit is not None:
-        open_ = in_flight or any(it.state not in FINAL_STATES | {StepState.IN_DOUBT} for it in status.steps) or holding
-        if open_:
-            waits = f"; in flight: {', '.join(it.name for it in in_flight[:5])}" if in_flight else ""
-            return _in(run, status, Phase.RUNNING, limit.reason, f"ending: {limit.message}{waits}", seen)
-        return _ended_early(run, status, limit, seen)
-    if all(it.state in FINAL_STATES for it in status.steps) and _all_begun(run, status):
-        return _completed(run, status, seen)
-    if run.spec.desired_state == "Paused":
-        said = f"desiredState is Paused; it goes on when it is Running. Steps in flight, let finish: {len(in_flight)}"
-        return _in(run, status, Phase.PAUSED, "PausedByUser", said, seen)
-    return _underway(run, status, seen)
-
-
-def _all_begun(run: AgentRun, status: RunStatus) -> bool:
-    recorded = sum(not it.is_settle_call for it in status.steps)
-    return recorded + Journal(run, status.journal).length == len(run.spec.steps)
-
-
-def _underway(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
-    moves = IN_FLIGHT_STATES | {StepState.WAITING}
-    moving = [it for it in status.steps if it.state in moves or it.is_settling]
-    asked = [it for it in status.steps if it.state in (StepState.AWAITING_APPROVAL, StepState.IN_DOUBT)]
-    if moving or not asked:
-        names = ", ".join(f"{it.name} is {it.state.value}" for it in moving[:5])
-        said = f"{names}: {moving[0].message}" if moving and moving[0].message else names
-        return _in(run, status, Phase.RUNNING, "StepsInFlight", said or "the next step is about to begin", seen)
-    first = asked[0]
-    doubt = f"is in doubt ({first.message}) and " if first.state is StepState.IN_DOUBT else ""
-    asks = f"waits for Approval {first.approval}" if first.approval else "cannot be asked about now; cancel the run"
-    said = f"step {first.name} {doubt}{asks}"
-    if hindrance := HINDRANCES.get(first.reason):
-        return _in(run, status, Phase.AWAITING_APPROVAL, first.reason, f"{said}: {hindrance}", seen)
-    reason = "StepInDoubt" if doubt else "StepAwaitsApproval"
-    return _in(run, status, Phase.AWAITING_APPROVAL, reason, said, seen)
-
-
-def _ended_early(run: AgentRun, status: RunStatus, limit: Ending, seen: Observed) -> RunStatus:
-    """A run that a limit has ended, saying what had been done by then and what is not known."""
-    records = Journal(run, status.journal).all_records(status.steps, seen)
-    lost = f"{records.message}; of the latest steps: " if isinstance(records, Lost) else ""
-    done = done_before(status.steps if isinstance(records, Lost) else records, but=limit.step)
-    return _final(run, status, limit.phase, limit.reason, f"{limit.message}; {lost}{done}", seen)
-
-
-def _completed(run: AgentRun, status: RunStatus, seen: Observed) -> RunStatus:
-    """A run whose steps have all ended well; its output is made, or the run says why it cannot be."""
-    records = Journal(run, status.journal).all_records(status.steps, seen)
-    if isinstance(records, Lost):
-        said = f"{records.message}; of the latest steps: {done_before(status.steps)}"
-        return _final(run, status, Phase.FAILED, "StateLost", said, seen)
-    reader = Reader(run, {record.name: record for record in records}, seen)
-    try:
-        output = _output(run, reader)
-    except Problem as problem:
-        reason = "StateLost" if problem.reason == "StateLost" else "OutputInvalid"
-        return _final(run, status, Phase.FAILED, reason, f"{problem}; {done_before(records)}", seen)
-    said = f"all steps have ended{let_pass(records)}"
-    return _final(run, status.model_copy(update={"output": output}), Phase.SUCCEEDED, "Completed", said, seen)
-
-
-def _output(run: AgentRun, reader: Reader) -> Any:
-    """What the run returns; Problem if that cannot be made, or is too large."""
-    output = expanded(run.spec.output, "output", reader) or None
-    with within("output"):
-        size = max(len(canonical(output)), stored_length(output))
-        if size > OUTPUT_LIMIT:
-            raise Problem(f"{size} bytes; at most {OUTPUT_LIMIT} fit, take less from the steps")
-    return output
-
-
-def _final(run: AgentRun, status: RunStatus, phase: Phase, reason: str, message: str, seen: Observed) -> RunStatus:
-    return _in(run, status.model_copy(update={"finished_at": seen.now}), phase, reason, message, seen)
-
-
-def _in(run: AgentRun, status: RunStatus, phase: Phase, reason: str, message: str, seen: Observed) -> RunStatus:
-    """The status of a run that is in this phase now. The one place where a phase is set."""
-    update = {"phase": phase, "reason": reason, "message": message}
-    return summarised(run, status.model_copy(update=update), seen.now)
