@@ -10,7 +10,15 @@ from agentruns.clock import utc_now
 from agentruns.cluster import EVENTS, ApiError, Cluster
 from agentruns.core.model import Condition, rfc3339
 from agentruns.core.naming import API_VERSION, GROUP
-from agentruns.core.resources import FINAL_PHASES, FINAL_STATES, AgentRun, Phase, RunStatus, StepState, StepStatus
+from agentruns.core.records import (
+    FINAL_PHASES,
+    FINAL_STATES,
+    Phase,
+    RunStatus,
+    StepState,
+    StepStatus,
+)
+from agentruns.core.resources import AgentRun
 
 BACKLOG: Final = 2000
 _WHY: Final = "; the status says why"

@@ -15,7 +15,8 @@ from agentruns.core.actions import Create, Preparation, StateConditions, WriteCl
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.naming import Key
 from agentruns.core.observed import POD_LIMIT_REACHED, Observed, OfTasks, Refusal, Unanswered, key_of
-from agentruns.core.resources import HOLDING_STATES, AgentRun, RunStatus
+from agentruns.core.records import HOLDING_STATES, RunStatus
+from agentruns.core.resources import AgentRun
 from agentruns.fresh import is_there
 from agentruns.orphans import tidy_orphans
 from agentruns.performing import Performer, StaleError

@@ -6,7 +6,8 @@ from functools import partial
 
 from agentruns import metrics
 from agentruns.clock import utc_now
-from agentruns.core.resources import ApprovalState, Phase, StepState
+from agentruns.core.records import Phase, StepState
+from agentruns.core.resources import ApprovalState
 from agentruns.queue import Queue
 from agentruns.store import Store
 

@@ -10,13 +10,8 @@ from agentruns.core.collecting import Shared, shared
 from agentruns.core.kubelet import pod_seen
 from agentruns.core.naming import LABEL_RUN_UID, Key
 from agentruns.core.observed import PodSeen, ToolResult
-from agentruns.core.resources import (
-    HOLDING_STATES,
-    AgentRun,
-    Approval,
-    Tool,
-    ToolSpec,
-)
+from agentruns.core.records import HOLDING_STATES
+from agentruns.core.resources import AgentRun, Approval, Tool, ToolSpec
 from agentruns.trimming import trimmed_run, trimmed_tool
 
 _GRAVES: Final = 20_000

@@ -5,15 +5,8 @@ from typing import Any, Final
 
 from agentruns.core.digests import values_in
 from agentruns.core.model import Metadata
-from agentruns.core.resources import (
-    FINAL_PHASES,
-    FORMAT_VERSION,
-    AgentRun,
-    OversizedRun,
-    OversizedToolSpec,
-    RunStatus,
-    Tool,
-)
+from agentruns.core.records import FINAL_PHASES, FORMAT_VERSION, RunStatus
+from agentruns.core.resources import AgentRun, OversizedRun, OversizedToolSpec, Tool
 
 MAX_SPEC: Final = 524_288
 """Bytes of a spec; a larger one is refused as a whole."""

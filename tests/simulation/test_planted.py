@@ -19,7 +19,8 @@ from agentruns.core.look import Look, Moved
 from agentruns.core.model import Metadata, Status, rfc3339
 from agentruns.core.naming import settle_call
 from agentruns.core.observed import Observed, PodSeen
-from agentruns.core.resources import AgentRun, Effect, RunStatus, StepState, StepStatus
+from agentruns.core.records import RunStatus, StepState, StepStatus
+from agentruns.core.resources import AgentRun, Effect
 from agentruns.performing import Performer
 from agentruns.reconciler import Pass
 from agentruns.room import Room

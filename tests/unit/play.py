@@ -49,16 +49,8 @@ from agentruns.core.observed import (
     Validation,
     key_of,
 )
-from agentruns.core.resources import (
-    AgentRun,
-    Approval,
-    ApprovalState,
-    ApprovalStatus,
-    RunSpec,
-    RunStatus,
-    StepStatus,
-    ToolSpec,
-)
+from agentruns.core.records import RunStatus, StepStatus
+from agentruns.core.resources import AgentRun, Approval, ApprovalState, ApprovalStatus, RunSpec, ToolSpec
 from agentruns.core.schemas import validated
 from agentruns.core.tasks import read_claim
 

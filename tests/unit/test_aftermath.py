@@ -8,7 +8,8 @@ import pytest
 from agentruns.core.actions import Action, CollectPods, DeletePod, DeleteRun, ReleasePod, StopPod
 from agentruns.core.aftermath import of_nobody
 from agentruns.core.lifecycle import decide
-from agentruns.core.resources import AgentRun, Phase
+from agentruns.core.records import Phase
+from agentruns.core.resources import AgentRun
 
 from tests.unit.builders import NOW, a_pod, a_run, a_step, an_end, later, seen
 from tests.unit.play import play

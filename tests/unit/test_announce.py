@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 from agentruns.announce import Told, transitions
-from agentruns.core.resources import RunStatus, StepStatus
+from agentruns.core.records import RunStatus, StepStatus
 
 from tests.unit.builders import a_step, a_tool
 from tests.unit.play import play

@@ -7,7 +7,8 @@ from agentruns.core.approvals import Demand, because, doubt_request, effect_requ
 from agentruns.core.approvals import demand as demand_for
 from agentruns.core.inputs import Attempt, Reader
 from agentruns.core.problems import Problem
-from agentruns.core.resources import AgentRun, Approval, Step, StepStatus
+from agentruns.core.records import StepStatus
+from agentruns.core.resources import AgentRun, Approval, Step
 from hypothesis import given
 from hypothesis import strategies as st
 

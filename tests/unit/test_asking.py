@@ -7,7 +7,8 @@ import pytest
 from agentruns.core.actions import ReleasePod, SettleApproval, Ungate
 from agentruns.core.observed import PodIsGone, PolicyEnforced, Refusal
 from agentruns.core.outputs import MAX_STORED
-from agentruns.core.resources import Approval, ApprovalState, ApprovalStatus, Phase
+from agentruns.core.records import Phase
+from agentruns.core.resources import Approval, ApprovalState, ApprovalStatus
 
 from tests.unit.builders import NAMESPACE, NOW, a_run, a_step, a_tool, later
 from tests.unit.play import Play, play

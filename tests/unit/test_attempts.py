@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 from agentruns.core.attempts import Ended, Next, Outcome, Underway, backoff, examined, follows
 from agentruns.core.observed import NoResult, PodIsGone, PodSeen, ResultOf, ToolResult, Unanswered
-from agentruns.core.resources import Effect, Retry, StepStatus
+from agentruns.core.records import StepStatus
+from agentruns.core.resources import Effect, Retry
 from hypothesis import given
 from hypothesis import strategies as st
 

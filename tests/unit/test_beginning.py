@@ -6,7 +6,8 @@ import pytest
 from agentruns.core.actions import StateConditions, Ungate
 from agentruns.core.lifecycle import decide
 from agentruns.core.observed import Refusal
-from agentruns.core.resources import FORMAT_VERSION, AgentRun, Phase, RunStatus
+from agentruns.core.records import FORMAT_VERSION, Phase, RunStatus
+from agentruns.core.resources import AgentRun
 
 from tests.unit.builders import NOW, a_run, a_step, a_tool, later, seen
 from tests.unit.play import Play, play

@@ -26,7 +26,8 @@ from agentruns.core.observed import (
 )
 from agentruns.core.outputs import INLINE, MAX_STORED
 from agentruns.core.problems import Problem
-from agentruns.core.resources import OversizedRun, Phase, StepState, StepStatus
+from agentruns.core.records import Phase, StepState, StepStatus
+from agentruns.core.resources import OversizedRun
 from agentruns.core.result_lines import MAX_VALUES, parsed
 from agentruns.core.schedule import AT_ONCE
 from agentruns.core.schemas import SchemaError, check

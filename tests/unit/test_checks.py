@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from agentruns.core.actions import Create
 from agentruns.core.lifecycle import decide
-from agentruns.core.resources import AgentRun, Phase, ToolSpec
+from agentruns.core.records import Phase
+from agentruns.core.resources import AgentRun, ToolSpec
 from agentruns.core.schedule import direct_needs
 
 from tests.unit.builders import a_run, a_step, a_tool, seen

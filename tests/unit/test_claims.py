@@ -9,7 +9,8 @@ from agentruns.core.actions import DeleteRun, WriteClaim
 from agentruns.core.journal import SEGMENT, Journal
 from agentruns.core.naming import claim_name
 from agentruns.core.observed import ClaimOf, JournalSegment, Lost, PolicyEnforced, Question, Refusal
-from agentruns.core.resources import FINAL_PHASES, Approval, Phase, RunStatus
+from agentruns.core.records import FINAL_PHASES, Phase, RunStatus
+from agentruns.core.resources import Approval
 from agentruns.core.sizes import OUTPUT_LIMIT
 from agentruns.core.tasks import Claim, ClaimState, may_be_deleted, read_claim, task_digest
 

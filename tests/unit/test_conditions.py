@@ -3,7 +3,7 @@
 import pytest
 from agentruns.core.conditions import STALLING, conditions
 from agentruns.core.model import Condition
-from agentruns.core.resources import FINAL_PHASES, Phase, RunStatus, WaitingFor
+from agentruns.core.records import FINAL_PHASES, Phase, RunStatus, WaitingFor
 
 from tests.unit.builders import NOW, later
 

@@ -9,7 +9,7 @@ from agentruns.core.inputs import Reader
 from agentruns.core.lifecycle import decide
 from agentruns.core.look import Look, Moved
 from agentruns.core.observed import POD_LIMIT_REACHED, NoResult, PodIsGone, Refusal, ResultOf
-from agentruns.core.resources import FINAL_STATES, Phase, StepState
+from agentruns.core.records import FINAL_STATES, Phase, StepState
 from agentruns.core.steps import advance
 
 from tests.unit.builders import a_run, a_step, a_tool, an_end, later

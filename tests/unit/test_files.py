@@ -13,7 +13,7 @@ from agentruns.core.expressions import Data, value
 from agentruns.core.files import MAX_FILES, MAX_INPUT, MAX_WHOLE, SMALL, Part, handed_over, pointer, spliced, strings
 from agentruns.core.observed import Lost, Refusal, StoredOutput, Unanswered
 from agentruns.core.problems import Problem
-from agentruns.core.resources import OutputRef, Phase
+from agentruns.core.records import OutputRef, Phase
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from agentruns.core.inputs import Reader, idempotency_key
-from agentruns.core.resources import AgentRun, StepState, StepStatus
+from agentruns.core.records import StepState, StepStatus
+from agentruns.core.resources import AgentRun
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -14,7 +14,7 @@ from agentruns.core.journal import LEAST, SEGMENT, Journal, records_in
 from agentruns.core.lifecycle import decide
 from agentruns.core.observed import JournalSegment, Lost, Refusal
 from agentruns.core.outputs import INLINE
-from agentruns.core.resources import Phase, Segment, StepState, StepStatus
+from agentruns.core.records import Phase, Segment, StepState, StepStatus
 from agentruns.core.starting import RETRY_REFUSED
 
 from tests.unit.builders import a_pod, a_run, a_step

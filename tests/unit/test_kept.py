@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from agentruns.core.digests import digest, digest_of
-from agentruns.core.resources import Phase, RunStatus
+from agentruns.core.records import Phase, RunStatus
 from agentruns.store import Store
 
 from tests.unit.kept import FIXTURES

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from agentruns.core.actions import DeletePod, StopPod, Ungate
 from agentruns.core.observed import PodIsGone, Refusal
-from agentruns.core.resources import Phase
+from agentruns.core.records import Phase
 
 from tests.unit.builders import a_step, a_tool, later
 from tests.unit.play import play

@@ -14,18 +14,8 @@ from agentruns.core.approvals import doubt_request, effect_request
 from agentruns.core.files import File, Part
 from agentruns.core.inputs import Reader
 from agentruns.core.model import duration
-from agentruns.core.resources import (
-    AgentRun,
-    Approval,
-    ApprovalState,
-    OutputRef,
-    Phase,
-    RunStatus,
-    StepState,
-    StepStatus,
-    Tool,
-    ToolSpec,
-)
+from agentruns.core.records import OutputRef, Phase, RunStatus, StepState, StepStatus
+from agentruns.core.resources import AgentRun, Approval, ApprovalState, Tool, ToolSpec
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from agentruns.core.digests import digest_of
 from agentruns.core.outputs import INLINE
-from agentruns.core.resources import OutputRef, Phase
+from agentruns.core.records import OutputRef, Phase
 
 from tests.unit.builders import a_step, a_tool
 from tests.unit.play import Play, play

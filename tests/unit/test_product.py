@@ -12,7 +12,8 @@ import pytest
 import yaml
 from agentruns.core.lifecycle import decide
 from agentruns.core.observed import NoResult, PodIsGone, PolicyEnforced, Refusal, ResultOf
-from agentruns.core.resources import FINAL_PHASES, Effect, EffectState, Phase, RunStatus, Settle, StepState
+from agentruns.core.records import FINAL_PHASES, EffectState, Phase, RunStatus, StepState
+from agentruns.core.resources import Effect, Settle
 
 from tests.unit.builders import NAMESPACE, NOW, a_run, a_step, a_tool, an_end
 from tests.unit.play import Play, play

@@ -8,7 +8,7 @@ from agentruns.core.actions import StopPod
 from agentruns.core.inputs import idempotency_key
 from agentruns.core.observed import Lost, PodIsGone, Refusal, StoredOutput
 from agentruns.core.outputs import INLINE
-from agentruns.core.resources import EffectState, Phase
+from agentruns.core.records import EffectState, Phase
 
 from tests.unit.builders import a_run, a_step, a_tool, later
 from tests.unit.play import Play, play

@@ -11,7 +11,7 @@ from agentruns.core.naming import settle_call
 from agentruns.core.observed import Refusal
 from agentruns.core.outputs import INLINE
 from agentruns.core.problems import MESSAGE_LENGTH, cut, printable
-from agentruns.core.resources import (
+from agentruns.core.records import (
     FINAL_STATES,
     EffectState,
     OutputRef,
@@ -21,8 +21,8 @@ from agentruns.core.resources import (
     Segment,
     StepState,
     StepStatus,
-    ToolSpec,
 )
+from agentruns.core.resources import ToolSpec
 from agentruns.core.sizes import (
     BY_LENGTH,
     IMAGE_LENGTH,

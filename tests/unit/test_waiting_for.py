@@ -1,7 +1,7 @@
 """What a run waits for, as `kubectl get` says it: a person, a Tool, a pod that does not begin, a quota, a time."""
 
 from agentruns.core.observed import POD_LIMIT_REACHED, Refusal
-from agentruns.core.resources import Phase
+from agentruns.core.records import Phase
 
 from tests.unit.builders import a_run, a_step, a_tool
 from tests.unit.play import Play, play

@@ -9,16 +9,15 @@ from agentruns.core.attempts import GRACE, PATIENCE
 from agentruns.core.journal import Journal
 from agentruns.core.model import earliest
 from agentruns.core.observed import Observed, PodSeen
-from agentruns.core.resources import (
+from agentruns.core.records import (
     FINAL_PHASES,
     HOLDING_STATES,
     IN_FLIGHT_STATES,
-    AgentRun,
-    ApprovalState,
     RunStatus,
     StepState,
     StepStatus,
 )
+from agentruns.core.resources import AgentRun, ApprovalState
 
 _NOT_BEGUN: Final = frozenset({StepState.PENDING, StepState.AWAITING_APPROVAL, StepState.WAITING})
 

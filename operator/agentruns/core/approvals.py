@@ -13,7 +13,8 @@ from agentruns.core.model import shown_digest
 from agentruns.core.naming import API_VERSION, LABEL_RUN_UID, approval_name
 from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem
-from agentruns.core.resources import AgentRun, Approval, RunStatus, Step, StepStatus, ToolSpec, owner
+from agentruns.core.records import RunStatus, StepStatus
+from agentruns.core.resources import AgentRun, Approval, Step, ToolSpec, owner
 from agentruns.core.templates import as_text, expanded
 
 _SHOWN_LENGTH: Final = 1024

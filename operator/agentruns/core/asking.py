@@ -13,15 +13,8 @@ from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
 from agentruns.core.observed import GivenOutput, Lost, Observed, PolicyEnforced
 from agentruns.core.problems import Problem, cut
-from agentruns.core.resources import (
-    AgentRun,
-    Approval,
-    ApprovalState,
-    RecordedDecision,
-    RunStatus,
-    StepState,
-    StepStatus,
-)
+from agentruns.core.records import RecordedDecision, RunStatus, StepState, StepStatus
+from agentruns.core.resources import AgentRun, Approval, ApprovalState
 from agentruns.core.sizes import BY_LENGTH, REASON_LENGTH
 from agentruns.core.starting import started
 

@@ -7,7 +7,8 @@ from typing import Final, assert_never
 
 from agentruns.core.observed import NoResult, Observed, PodIsGone, PodSeen, ResultOf, ToolResult
 from agentruns.core.problems import printable
-from agentruns.core.resources import Effect, Retry, StepStatus
+from agentruns.core.records import StepStatus
+from agentruns.core.resources import Effect, Retry
 
 GRACE: Final = timedelta(seconds=5)
 """What a pod gets to end by itself, after its result or after being told to stop."""

@@ -13,17 +13,15 @@ from agentruns.core.digests import compact
 from agentruns.core.journal import Journal
 from agentruns.core.naming import claim_name
 from agentruns.core.observed import ClaimOf, GivenOutput, Lost, Observed, PodsOf, RunIsOver
-from agentruns.core.resources import (
+from agentruns.core.records import (
     HOLDING_STATES,
-    AgentRun,
-    Effect,
     EffectState,
     Phase,
     RecordedDecision,
     RunStatus,
-    ToolSpec,
     WaitingFor,
 )
+from agentruns.core.resources import AgentRun, Effect, ToolSpec
 from agentruns.core.sizes import OUTPUT_LIMIT
 from agentruns.core.starting import RETRY_REFUSED
 from agentruns.core.tasks import Claim, ClaimState, Effects, claim_manifest, task_digest

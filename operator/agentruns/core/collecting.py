@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from agentruns.core.naming import DENY_ALL_POLICY, LABEL_UNUSED_SINCE, Key, egress_name
-from agentruns.core.resources import FINAL_PHASES, FORMAT_VERSION
+from agentruns.core.records import FINAL_PHASES, FORMAT_VERSION
 
 YOUNG: Final = timedelta(hours=24)
 """Age up to which nothing is marked: what was needed today may be needed again."""

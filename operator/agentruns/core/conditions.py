@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from agentruns.core.model import Condition
-from agentruns.core.resources import FINAL_PHASES, FORMAT_VERSION, Phase, RunStatus
+from agentruns.core.records import FINAL_PHASES, FORMAT_VERSION, Phase, RunStatus
 
 Truth = Literal["True", "False", "Unknown"]
 STALLING: Final = frozenset({"CreationRefused", "PolicyNotEnforced", "ForeignApproval"})

@@ -9,7 +9,7 @@ from typing import Any, Final
 from agentruns.core.expressions import Path
 from agentruns.core.naming import FILES_DIRECTORY
 from agentruns.core.problems import Problem
-from agentruns.core.resources import OutputRef
+from agentruns.core.records import OutputRef
 
 MAX_INPUT: Final = 65_536
 """Bytes of AGENTRUN_INPUT: it travels as one environment variable."""

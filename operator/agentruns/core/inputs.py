@@ -15,7 +15,8 @@ from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import doubted_step
 from agentruns.core.observed import Lost, Observed, StoredOutput, all_answered
 from agentruns.core.problems import Problem, json_type, within
-from agentruns.core.resources import AgentRun, OutputRef, Segment, Step, StepState, StepStatus, ToolSpec
+from agentruns.core.records import OutputRef, Segment, StepState, StepStatus
+from agentruns.core.resources import AgentRun, Step, ToolSpec
 from agentruns.core.templates import expanded, parts
 
 

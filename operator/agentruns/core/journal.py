@@ -17,16 +17,15 @@ from agentruns.core.naming import (
 )
 from agentruns.core.observed import JournalSegment, Lost, Observed, all_answered
 from agentruns.core.problems import Problem
-from agentruns.core.resources import (
+from agentruns.core.records import (
     FINAL_STATES,
     FORMAT_VERSION,
-    AgentRun,
     RunStatus,
     Segment,
     StepState,
     StepStatus,
-    ToolSpec,
 )
+from agentruns.core.resources import AgentRun, ToolSpec
 from agentruns.core.sizes import SPARE, room_in
 
 SEGMENT: Final = 50

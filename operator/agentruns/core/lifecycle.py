@@ -18,18 +18,17 @@ from agentruns.core.observed import Lost, Observed, PinnedSpec, Refusal, all_ans
 from agentruns.core.phases import final, in_phase, phased
 from agentruns.core.pinning import MissingToolError, Pin, pinned_tools
 from agentruns.core.problems import Problem
-from agentruns.core.resources import (
+from agentruns.core.records import (
     FINAL_PHASES,
     FORMAT_VERSION,
     HOLDING_STATES,
     IN_FLIGHT_STATES,
-    AgentRun,
-    OversizedRun,
     Phase,
     RecordedDecision,
     RunStatus,
     WaitingFor,
 )
+from agentruns.core.resources import AgentRun, OversizedRun
 from agentruns.core.schedule import Tools, one_round
 from agentruns.core.sizes import room_in
 from agentruns.core.starting import RETRY_REFUSED

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from agentruns.core.attempts import Outcome
 from agentruns.core.model import in_seconds
-from agentruns.core.resources import AgentRun, Phase, RunStatus, StepState
+from agentruns.core.records import Phase, RunStatus, StepState
+from agentruns.core.resources import AgentRun
 
 
 @dataclass(frozen=True)

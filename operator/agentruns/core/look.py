@@ -9,7 +9,8 @@ from agentruns.core.actions import Action, Preparation
 from agentruns.core.inputs import Arguments, Attempt, Reader, arguments, carried, tool_input
 from agentruns.core.observed import Lost, Observed, PodSeen, StillStored, all_answered
 from agentruns.core.problems import MESSAGE_LENGTH, cut, printable
-from agentruns.core.resources import AgentRun, Effect, EffectState, PinnedTool, Step, StepState, StepStatus, ToolSpec
+from agentruns.core.records import EffectState, PinnedTool, StepState, StepStatus
+from agentruns.core.resources import AgentRun, Effect, Step, ToolSpec
 
 _MAY_BE_DONE: Final = "; the effect may have been done"
 

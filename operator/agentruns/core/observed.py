@@ -12,7 +12,8 @@ from typing import Any, Final, TypeVar
 from agentruns.core.digests import fingerprint
 from agentruns.core.model import Strict
 from agentruns.core.naming import FINALIZER_RESULT
-from agentruns.core.resources import Approval, OutputRef, PinnedTool, Segment, ToolSpec
+from agentruns.core.records import OutputRef, PinnedTool, Segment
+from agentruns.core.resources import Approval, ToolSpec
 
 T = TypeVar("T")
 POD_LIMIT_REACHED: Final = "PodLimitReached"

@@ -12,7 +12,8 @@ from agentruns.core.look import Look, Moved
 from agentruns.core.naming import LABEL_STEP, OUTPUT_KEY, output_name
 from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem
-from agentruns.core.resources import EffectState, OutputRef, StepState, Verification
+from agentruns.core.records import EffectState, OutputRef, StepState
+from agentruns.core.resources import Verification
 from agentruns.core.sizes import SPARE
 
 INLINE: Final = 4096

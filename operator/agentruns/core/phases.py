@@ -9,14 +9,8 @@ from agentruns.core.journal import Journal
 from agentruns.core.limits import Ending
 from agentruns.core.observed import Lost, Observed
 from agentruns.core.problems import Problem, within
-from agentruns.core.resources import (
-    FINAL_STATES,
-    IN_FLIGHT_STATES,
-    AgentRun,
-    Phase,
-    RunStatus,
-    StepState,
-)
+from agentruns.core.records import FINAL_STATES, IN_FLIGHT_STATES, Phase, RunStatus, StepState
+from agentruns.core.resources import AgentRun
 from agentruns.core.sizes import OUTPUT_LIMIT
 from agentruns.core.summary import done_before, let_pass, summarised
 from agentruns.core.templates import expanded

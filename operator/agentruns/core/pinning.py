@@ -7,7 +7,8 @@ from typing import Any
 from agentruns.core.digests import digest, require_flat
 from agentruns.core.naming import LABEL_MANAGED_BY, MANAGER, revision_name
 from agentruns.core.problems import within
-from agentruns.core.resources import AgentRun, PinnedTool, ToolSpec
+from agentruns.core.records import PinnedTool
+from agentruns.core.resources import AgentRun, ToolSpec
 
 
 class MissingToolError(LookupError):

@@ -12,16 +12,8 @@ from agentruns.core.limits import Ending
 from agentruns.core.look import Look, Moved
 from agentruns.core.naming import settle_call
 from agentruns.core.observed import POD_LIMIT_REACHED, Observed
-from agentruns.core.resources import (
-    FINAL_STATES,
-    IN_FLIGHT_STATES,
-    AgentRun,
-    RunSpec,
-    Step,
-    StepState,
-    StepStatus,
-    ToolSpec,
-)
+from agentruns.core.records import FINAL_STATES, IN_FLIGHT_STATES, StepState, StepStatus
+from agentruns.core.resources import AgentRun, RunSpec, Step, ToolSpec
 from agentruns.core.settling import call_of
 from agentruns.core.sizes import held, reserved
 from agentruns.core.steps import advance, wind_down

@@ -15,18 +15,16 @@ from agentruns.core.look import Look, Moved
 from agentruns.core.model import whole_seconds
 from agentruns.core.naming import doubted_step, settle_call
 from agentruns.core.problems import Problem, json_type
-from agentruns.core.resources import (
+from agentruns.core.records import (
     FINAL_STATES,
     IN_FLIGHT_STATES,
     SETTLING,
     SETTLING_EARLY,
-    Effect,
     EffectState,
-    Settle,
-    Step,
     StepState,
     StepStatus,
 )
+from agentruns.core.resources import Effect, Settle, Step
 from agentruns.core.watching import again, hard_end, stopped
 
 UNSETTLED: Final = "Unsettled"

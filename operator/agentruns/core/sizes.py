@@ -6,7 +6,8 @@ from typing import Final
 from agentruns.core.digests import stored_length
 from agentruns.core.naming import settle_call
 from agentruns.core.problems import MESSAGE_LENGTH, is_plain
-from agentruns.core.resources import FINAL_STATES, AgentRun, Effect, RunStatus, Step, StepStatus, ToolSpec
+from agentruns.core.records import FINAL_STATES, RunStatus, StepStatus
+from agentruns.core.resources import AgentRun, Effect, Step, ToolSpec
 
 STATUS_LIMIT: Final = 262_144
 """What no status exceeds: a fraction of what the API server stores, since every change of a run writes it anew."""

@@ -11,7 +11,7 @@ from agentruns.core.look import Look, Moved
 from agentruns.core.network import policies_for
 from agentruns.core.observed import POD_LIMIT_REACHED, PodSeen, Refusal
 from agentruns.core.pods import attempt_pod_name, sandbox_pod
-from agentruns.core.resources import EffectState, StepState, StepStatus
+from agentruns.core.records import EffectState, StepState, StepStatus
 
 RETRY_REFUSED: Final = timedelta(seconds=10)
 _MEND: Final = ". Change what is refused of the Tool (resources, runtimeClassName, egress, env), or what refuses it"

@@ -8,7 +8,7 @@ from agentruns.core.approvals import because
 from agentruns.core.asking import asked, doubted, is_open
 from agentruns.core.look import Look, Moved
 from agentruns.core.problems import Problem, within
-from agentruns.core.resources import FINAL_STATES, IN_FLIGHT_STATES, EffectState, StepState, StepStatus
+from agentruns.core.records import FINAL_STATES, IN_FLIGHT_STATES, EffectState, StepState, StepStatus
 from agentruns.core.settling import given_up, settling, unsettled
 from agentruns.core.starting import started, waited
 from agentruns.core.watching import stopped, watched

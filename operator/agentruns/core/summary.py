@@ -11,10 +11,9 @@ from agentruns.core.limits import active_time
 from agentruns.core.model import whole_seconds
 from agentruns.core.observed import POD_LIMIT_REACHED
 from agentruns.core.problems import printable
-from agentruns.core.resources import (
+from agentruns.core.records import (
     FINAL_PHASES,
     IN_FLIGHT_STATES,
-    AgentRun,
     EffectState,
     Phase,
     RunStatus,
@@ -22,6 +21,7 @@ from agentruns.core.resources import (
     StepStatus,
     WaitingFor,
 )
+from agentruns.core.resources import AgentRun
 
 _RUN_MESSAGE_LENGTH: Final = 2048
 _UNBEGUN: Final = frozenset({"WaitingForTool", "TaskHeld"})

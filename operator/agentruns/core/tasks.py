@@ -12,7 +12,8 @@ from agentruns.core.model import Model, Timestamp
 from agentruns.core.naming import LABEL_MANAGED_BY, LABEL_TASK, MANAGER, claim_name
 from agentruns.core.observed import Lost
 from agentruns.core.problems import within
-from agentruns.core.resources import AgentRun, RecordedDecision
+from agentruns.core.records import RecordedDecision
+from agentruns.core.resources import AgentRun
 
 _NOT_THE_TASK: Final = {"desired_state", "ttl_after_finished", "requested_by"}
 """What of a spec does not say what is to be done."""

@@ -22,7 +22,7 @@ from agentruns.core.look import Look, Moved
 from agentruns.core.model import in_seconds
 from agentruns.core.observed import PodSeen
 from agentruns.core.problems import Problem
-from agentruns.core.resources import EffectState, StepState, StepStatus
+from agentruns.core.records import EffectState, StepState, StepStatus
 
 QUIET_START: Final = timedelta(seconds=2)
 """A pod that runs longer than this is recorded as Running; a shorter one needs no write for it."""
