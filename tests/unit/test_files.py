@@ -17,7 +17,7 @@ from agentruns.core.records import OutputRef, Phase
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.builders import a_step, a_tool, seen
+from tests.unit.builders import a_step, a_tool, an_end, seen
 from tests.unit.play import Play, play
 from tests.unit.sandbox import TOOL
 
@@ -171,7 +171,7 @@ def test_what_is_lost_while_a_pod_waits_for_it_is_said_at_its_end(remembered: bo
     if not remembered:  # the operator has been started anew
         run.answers[StoredOutput(ref)] = Lost(f"ConfigMap {ref.name} is gone")
     run._sees("b", node="node-1").go(301)
-    run._sees("b", phase="Failed", reason="DeadlineExceeded").go()
+    run._sees("b", phase="Failed", reason="DeadlineExceeded", end=an_end(137, known=False, created=False)).go()
     assert (run.status.phase, run.status.reason) == (Phase.FAILED, "RetriesExhausted")
     assert "attempt 1 of 1: " in run.status.message
     assert f"the output of step a is lost: ConfigMap {ref.name} is gone" in run.status.message
