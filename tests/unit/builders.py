@@ -70,6 +70,7 @@ def a_pod(**fields: Any) -> PodSeen:
         "uid": "pod-1",
         "step": "lookup",
         "attempt": 1,
+        "epoch": 0,
         "input_digest": f"sha256:{'b' * 64}",
         "owner_uid": RUN_UID,
         "owner_name": "refund-4711",

@@ -195,8 +195,9 @@ class Play:
         if refusal := self.refused.get(kind):
             refusals[name] = refusal
             return
+        uid = f"uid-of-{name}{'-made-again' if name in self.manifests else ''}"
         self.manifests[name] = manifest
-        there = manifest["metadata"] | {"uid": f"uid-of-{name}", "resourceVersion": "1"}
+        there = manifest["metadata"] | {"uid": uid, "resourceVersion": "1"}
         match kind:
             case "Pod":
                 self.pods[there["uid"]] = pod_seen({**manifest, "metadata": there, "status": {"phase": "Pending"}})

@@ -56,6 +56,34 @@ def test_a_pod_that_nobody_recorded_is_deleted_while_it_is_gated() -> None:
     assert [it.uid for it in run.actions(DeletePod)] == ["stray"]
 
 
+@pytest.mark.parametrize(
+    ("stray", "goes"),
+    [
+        ({"attempt": 1}, True),
+        ({"attempt": 2}, False),
+        ({"attempt": 1, "epoch": 1}, False),
+        ({"attempt": 2, "deleting": True}, False),
+    ],
+)
+def test_a_gated_pod_of_an_attempt_that_is_over_goes_and_takes_no_room(stray: dict[str, Any], goes: bool) -> None:
+    """An operator with an old look makes it anew, once the one of that attempt has gone."""
+    run = play(a_step("a")).fails("a", exit_code=75)
+    assert (run.step("a").state, run.step("a").attempt) == ("Waiting", 1)
+    made: dict[str, Any] = {"gated": True, "node": "", "phase": "Pending", "started_at": None, "end": None, **stray}
+    run.pods["stray"] = replace(run.pods[run.step("a").pod_uid], uid="stray", name="stray", **made)
+    run.done.clear()
+    run.go()
+    assert bool(run.done) is goes
+    assert [it.uid for it in run.actions(DeletePod)] == ["stray"] * goes
+
+
+def test_a_gated_pod_of_an_attempt_that_is_to_come_is_not_deleted_by_an_old_look() -> None:
+    run = play(a_step("a")).starts("a").go(3)
+    later_one: dict[str, Any] = {"gated": True, "node": "", "phase": "Pending", "started_at": None, "attempt": 2}
+    run.pods["next"] = replace(run.pods[run.step("a").pod_uid], uid="next", name="next", **later_one)
+    assert run.go().actions(DeletePod) == []
+
+
 def test_a_pod_that_was_made_before_a_crash_is_kept_for_its_step_and_adopted() -> None:
     """The result that it was made after is not read again yet, so that its step cannot begin."""
     before = play(a_step("a"), a_step("b")).starts("a")

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from agentruns.core.actions import Create, DeletePod, StopPod, Ungate
+from agentruns.core.actions import Create, DeletePod, ReleasePod, StopPod, Ungate
 from agentruns.core.inputs import Reader
 from agentruns.core.lifecycle import decide
 from agentruns.core.look import Look, Moved
@@ -13,7 +13,7 @@ from agentruns.core.records import FINAL_STATES, Phase, StepState
 from agentruns.core.steps import advance
 
 from tests.unit.builders import a_run, a_step, a_tool, an_end, later
-from tests.unit.play import Play, play
+from tests.unit.play import Play, play, recorded
 
 NO_ROOM = Refusal("limits.activePods of the installation, 1, is reached", True, POD_LIMIT_REACHED)
 EFFECTS = ["ReadOnly", "Idempotent", "NonIdempotent"]
@@ -299,9 +299,33 @@ def test_a_gated_pod_that_does_not_fit_is_replaced(changes: dict[str, Any]) -> N
     assert next(iter(run.pods.values())).attempt == 1
 
 
-def test_a_pod_on_its_way_out_is_waited_for() -> None:
+def test_a_pod_deleted_behind_its_gate_is_recorded_before_it_is_let_go_of() -> None:
+    """Another operator may have recorded it: then this record is refused, and the pod goes on saying that it never ran.
+
+    Actions come after the record.
+    """
     run = prepared_before(deleting=True)
-    run.pods = {uid: replace(pod, finalizers=("somebody/else", *pod.finalizers)) for uid, pod in run.pods.items()}
+    (uid,) = run.pods
+    decision = decide(run.run, run.look())
+    step = decision.status.steps[0]
+    assert (step.state, step.reason, step.pod_uid, step.attempt) == ("Waiting", "NeverStarted", uid, 0)
+    assert decision.actions == (ReleasePod(step.pod, uid),)
+    assert (run.go().go(1).states(), run.step("a").attempt, uid in run.pods) == ({"a": "Prepared"}, 1, False)
+
+
+def test_a_pod_that_is_recorded_as_over_is_not_adopted_from_an_old_look_at_it() -> None:
+    run = prepared_before(deleting=True)
+    (uid,) = run.pods
+    run.run = recorded(run.run, decide(run.run, run.look()).status)
+    run.pods[uid] = replace(run.pods[uid], deleting=False)
+    run.go().go(1)
+    assert (run.actions(DeletePod)[0].uid, run.states()) == (uid, {"a": "Prepared"})
+    assert run.step("a").pod_uid != uid
+
+
+def test_a_pod_on_its_way_out_that_somebody_else_let_go_is_waited_for() -> None:
+    run = prepared_before(deleting=True)
+    run.pods = {uid: replace(pod, gated=False) for uid, pod in run.pods.items()}
     run._pass()
     assert run.states() == {}
     assert run.decision.wake_at == later(1)

@@ -26,6 +26,7 @@ def test_everything_that_decisions_read_is_read() -> None:
             "annotations": {
                 "agentrun.dev/input-digest": "sha256:ab",
                 "agentrun.dev/not-after": "2026-01-02T12:05:00Z",
+                "agentrun.dev/epoch": "3",
             },
             "finalizers": ["other/one", "agentrun.dev/result"],
             "ownerReferences": [
@@ -49,6 +50,7 @@ def test_everything_that_decisions_read_is_read() -> None:
         uid="u",
         resource_version="9",
         attempt=2,
+        epoch=3,
         input_digest="sha256:ab",
         owner_name="run",
         finalizers=("other/one", "agentrun.dev/result"),

@@ -55,6 +55,7 @@ def test_the_plain_pod_as_a_whole() -> None:
             "annotations": {
                 "agentrun.dev/input-digest": f"sha256:{'b' * 64}",
                 "agentrun.dev/not-after": "2026-01-02T12:05:00Z",
+                "agentrun.dev/epoch": "0",
                 "sidecar.istio.io/inject": "false",
                 "linkerd.io/inject": "disabled",
             },

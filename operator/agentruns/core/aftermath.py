@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from agentruns.core.actions import Action, CollectPods, DeletePod, DeleteRun, ReleasePod, SettleApproval, StopPod
 from agentruns.core.attempts import GRACE, PATIENCE
@@ -11,6 +10,7 @@ from agentruns.core.model import earliest
 from agentruns.core.observed import Observed, PodSeen
 from agentruns.core.records import (
     FINAL_PHASES,
+    FINAL_STATES,
     HOLDING_STATES,
     IN_FLIGHT_STATES,
     RunStatus,
@@ -18,8 +18,6 @@ from agentruns.core.records import (
     StepStatus,
 )
 from agentruns.core.resources import AgentRun, ApprovalState
-
-_NOT_BEGUN: Final = frozenset({StepState.PENDING, StepState.AWAITING_APPROVAL, StepState.WAITING})
 
 
 @dataclass(frozen=True)
@@ -55,11 +53,13 @@ def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
 def _may_be_wanted(pod: PodSeen, record: StepStatus | None) -> bool:
     """Whether a pod may be one that its step holds: made by a pass that came to no end, or recorded since.
 
-    A pod without its gate was recorded by somebody; a record that does not name it is older than that, or newer.
+    A pod without its gate was recorded by somebody; a record that does not name it is older than that, or newer. One
+    with its gate is of an attempt that is over, where the record has come as far: a look from before made it anew.
     """
-    if pod.gated:
-        return not pod.deleting and (record is None or record.state in _NOT_BEGUN)
-    return record is None or record.pod_uid != pod.uid
+    if record is None or not pod.gated:
+        return record is None or record.pod_uid != pod.uid
+    is_later = (pod.epoch, pod.attempt) > (record.epoch, record.attempt)
+    return is_later and pod.uid != record.pod_uid and record.state not in FINAL_STATES
 
 
 def _has_said_all(pod: PodSeen, record: StepStatus | None) -> bool:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from agentruns.core.naming import (
+    ANNOTATION_EPOCH,
     ANNOTATION_INPUT_DIGEST,
     ANNOTATION_NOT_AFTER,
     LABEL_ATTEMPT,
@@ -30,6 +31,7 @@ def pod_seen(body: dict[str, Any]) -> PodSeen:
         uid=metadata["uid"],
         step=labels.get(LABEL_STEP, ""),
         attempt=_number(labels.get(LABEL_ATTEMPT, "")),
+        epoch=_number(annotations.get(ANNOTATION_EPOCH, "")),
         input_digest=annotations.get(ANNOTATION_INPUT_DIGEST, ""),
         owner_uid=_owner(metadata).get("uid", ""),
         owner_name=_owner(metadata).get("name", ""),

@@ -22,6 +22,7 @@ MANAGER: Final = "agentruns"
 
 ANNOTATION_INPUT_DIGEST: Final = "agentrun.dev/input-digest"
 ANNOTATION_NOT_AFTER: Final = "agentrun.dev/not-after"
+ANNOTATION_EPOCH: Final = "agentrun.dev/epoch"
 
 FINALIZER_RESULT: Final = "agentrun.dev/result"
 GATE_RECORDED: Final = "agentrun.dev/recorded"

@@ -43,6 +43,7 @@ class PodSeen:
     uid: str
     step: str
     attempt: int
+    epoch: int
     input_digest: str
     owner_uid: str
     owner_name: str
@@ -112,7 +113,7 @@ class PodIsGone:
 
 @dataclass(frozen=True)
 class ResultOf:
-    """What did this finished pod say? Answered by ToolResult or NoResult."""
+    """What did this pod say, finished or given up? Answered by ToolResult or NoResult."""
 
     uid: str
 

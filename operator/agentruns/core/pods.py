@@ -8,6 +8,7 @@ from agentruns.core.files import File, file_name
 from agentruns.core.inputs import Attempt
 from agentruns.core.model import whole_seconds
 from agentruns.core.naming import (
+    ANNOTATION_EPOCH,
     ANNOTATION_INPUT_DIGEST,
     ANNOTATION_NOT_AFTER,
     FILES_DIRECTORY,
@@ -80,6 +81,7 @@ def _metadata(run: AgentRun, attempt: Attempt, not_after: datetime) -> dict[str,
         "annotations": {
             ANNOTATION_INPUT_DIGEST: attempt.input_digest,
             ANNOTATION_NOT_AFTER: whole_seconds(not_after),
+            ANNOTATION_EPOCH: str(attempt.epoch),
             "sidecar.istio.io/inject": "false",
             "linkerd.io/inject": "disabled",
         },

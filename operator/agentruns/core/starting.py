@@ -65,6 +65,7 @@ def _fits(pod: PodSeen, look: Look, attempt: Attempt) -> bool:
     return (
         pod.gated
         and not pod.deleting
+        and pod.uid != look.record.pod_uid
         and pod.owner_uid == look.run.metadata.uid
         and pod.input_digest == attempt.input_digest
         and pod.attempt == attempt.number
@@ -75,7 +76,7 @@ def _fits(pod: PodSeen, look: Look, attempt: Attempt) -> bool:
 def _cleared(look: Look, attempt: Attempt, pod: PodSeen) -> Moved:
     """A pod in the way: one that is still gated cannot have done anything and goes; any other is a person's matter."""
     if pod.deleting and not pod.node:
-        return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
+        return _never_to_begin(look, pod)
     if pod.gated:
         return Moved(look.record, preparations=(DeletePod(pod.name, pod.uid, pod.resource_version),))
     message = f"pod {pod.name} was started by somebody else; what it did is not known"
@@ -83,6 +84,16 @@ def _cleared(look: Look, attempt: Attempt, pod: PodSeen) -> Moved:
     doubt = {"state": StepState.IN_DOUBT, "effect_state": perhaps, "reason": "ForeignPod"}
     held = {"attempt": attempt.number, "pod": pod.name, "pod_uid": pod.uid, "approval": ""}
     return Moved(look.recording(**doubt, **held, message=message).record)
+
+
+def _never_to_begin(look: Look, pod: PodSeen) -> Moved:
+    """A pod deleted behind its gate: recorded before it is let go of, since another operator may have recorded it."""
+    record = look.record
+    if pod.gated and record.pod_uid != pod.uid:
+        said = f"pod {pod.name} was deleted before it could begin"
+        over = {"pod": pod.name, "pod_uid": pod.uid, "next_attempt_at": look.seen.now}
+        record = look.recording(state=StepState.WAITING, reason="NeverStarted", message=said, **over).record
+    return Moved(record, wake_at=look.seen.now + timedelta(seconds=1))
 
 
 def _refused(look: Look, refusal: Refusal) -> Moved:
