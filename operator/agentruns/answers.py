@@ -32,6 +32,7 @@ from agentruns.core.observed import (
     RunIsOver,
     StillStored,
     StoredOutput,
+    ToolResult,
     Validation,
     key_of,
     length_of,
@@ -105,7 +106,10 @@ class Answers:
                 pod = self._store.pod(uid, question.uid)
                 if pod is None:
                     raise LaterError  # it went between look and question, which has the run looked at again
-                return await final_result(self._cluster, namespace, pod)
+                result = await final_result(self._cluster, namespace, pod)
+                if pod.active and isinstance(result, ToolResult):
+                    self._store.take_result(namespace, uid, pod.uid, result)
+                return result
             case StoredOutput() | JournalSegment() | PinnedSpec():
                 return await self._remembered(namespace, question)
             case StillStored(ref):

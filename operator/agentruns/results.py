@@ -65,9 +65,10 @@ class Followers:
 
 
 async def final_result(cluster: Cluster, namespace: str, pod: PodSeen) -> ToolResult | NoResult:
-    """What a finished pod said: its whole log first, its termination message where that holds no result.
+    """What a pod has said: its whole log first, its termination message where that holds no result.
 
-    ApiError as long as the log may be read later: what cannot be read now is not lost.
+    ApiError as long as the log may be read later: what cannot be read now is not lost. A pod that is given up though it
+    has not ended is on a node that may never answer, so that for its log nobody waits.
     """
     reader, unread = ResultReader(pod.uid), None
     try:
@@ -77,9 +78,9 @@ async def final_result(cluster: Cluster, namespace: str, pod: PodSeen) -> ToolRe
                     return result
             if result := reader.feed(b"\n", utc_now()):
                 return result
-    except ApiError as error:
+    except (ApiError, TimeoutError) as error:
         log.info("the log of pod %s cannot be read: %s", pod.uid, error)
-        unread = error
+        unread = error if isinstance(error, ApiError) else ApiError(0, "Unreachable", str(error))
     message = pod.end.message if pod.end else ""
     found = from_termination(message, pod.uid, complete=unread is None, now=utc_now())
     if unread and isinstance(found, NoResult) and _may_be_read_later(unread, pod):
@@ -88,6 +89,8 @@ async def final_result(cluster: Cluster, namespace: str, pod: PodSeen) -> ToolRe
 
 
 def _may_be_read_later(error: ApiError, pod: PodSeen) -> bool:
+    if error.status == 0:
+        return not pod.active
     return error.is_trouble_of_the_server or (error.status >= 500 and _has_just_ended(pod))
 
 

@@ -35,6 +35,7 @@ from agentruns.core.observed import (
     Observed,
     OfTasks,
     PinnedSpec,
+    PodIsGone,
     PodSeen,
     PodsOf,
     PolicyEnforced,
@@ -156,6 +157,8 @@ class Play:
                 return NoResult(complete=True)
             case Evaluation() | Validation():
                 return _worked_out(question)
+            case PodIsGone():
+                return question.uid not in self.pods
             case PolicyEnforced():
                 return True
             case ClaimOf():

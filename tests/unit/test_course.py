@@ -8,7 +8,16 @@ from agentruns.core.actions import Create, DeletePod, ReleasePod, StopPod, Ungat
 from agentruns.core.inputs import Reader
 from agentruns.core.lifecycle import decide
 from agentruns.core.look import Look, Moved
-from agentruns.core.observed import POD_LIMIT_REACHED, NoResult, PodIsGone, Refusal, ResultOf
+from agentruns.core.observed import (
+    POD_LIMIT_REACHED,
+    NoResult,
+    PodIsGone,
+    Question,
+    Refusal,
+    ResultOf,
+    ToolResult,
+    Unanswered,
+)
 from agentruns.core.records import FINAL_STATES, Phase, StepState
 from agentruns.core.steps import advance
 
@@ -142,6 +151,24 @@ def test_a_pod_that_does_not_answer_is_in_doubt_after_its_hard_end(effect: str, 
     if state == "InDoubt":
         assert run.step("a").reason == "NodeLost"
         assert "its node node-1 may be lost" in run.step("a").message
+
+
+def test_before_a_pod_is_given_up_it_is_looked_at_and_its_log_is_read() -> None:
+    lost = one_step(effect="NonIdempotent", timeout="30s").starts("a")
+    pod, uid = lost.step("a").pod, lost.step("a").pod_uid
+    lost.now = later(95)
+    asked: list[Question] = []
+    for found in (False, NoResult(complete=False)):
+        with pytest.raises(Unanswered) as unanswered:
+            decide(lost.run, lost.look())
+        asked += unanswered.value.questions
+        lost.answers[unanswered.value.questions[0]] = found
+    assert asked == [PodIsGone(pod, uid), ResultOf(uid)]
+    assert decide(lost.run, lost.look()).status.steps[0].reason == "NodeLost"
+    for question, news in zip(asked, (True, ToolResult(later(95), 1)), strict=True):
+        before, lost.answers[question] = lost.answers[question], news
+        assert decide(lost.run, lost.look()).status.steps[0].state == "Running"  # what is new comes with the next look
+        lost.answers[question] = before
 
 
 def test_what_is_in_doubt_settles_itself_if_it_can_be_read_after_all() -> None:

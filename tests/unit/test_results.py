@@ -14,11 +14,14 @@ from kubernetes.aio import client
 from tests.unit.builders import a_pod, an_end
 
 
-async def asked(answer: web.Response, ended: timedelta) -> NoResult | ApiError:
-    """What comes of asking for the log of a pod that ended a while ago."""
+async def asked(answer: web.Response | None, ended: timedelta | None) -> NoResult | ApiError:
+    """What comes of asking for the log of a pod that ended a while ago, or runs; no answer breaks the connection."""
 
-    async def answered(_: web.BaseRequest) -> web.Response:
-        return answer
+    async def answered(request: web.BaseRequest) -> web.Response:
+        if answer is None:
+            assert request.transport
+            request.transport.abort()
+        return answer or web.Response()
 
     runner = web.ServerRunner(web.Server(answered), shutdown_timeout=0.1)
     await runner.setup()
@@ -27,7 +30,8 @@ async def asked(answer: web.Response, ended: timedelta) -> NoResult | ApiError:
     configuration.retries = None
     cluster = Cluster(client.ApiClient(configuration), client.ApiClient(configuration))
     try:
-        found = await final_result(cluster, "shop", a_pod(end=an_end(finished_at=utc_now() - ended)))
+        end = None if ended is None else an_end(finished_at=utc_now() - ended)
+        found = await final_result(cluster, "shop", a_pod(end=end))
         assert isinstance(found, NoResult)
         return found
     except ApiError as error:
@@ -62,3 +66,10 @@ def test_a_log_that_its_kubelet_does_not_give_is_asked_for_again_for_a_while() -
     assert isinstance(asyncio.run(asked(web.Response(status=500, text=refused), just)), ApiError)
     assert asyncio.run(asked(web.Response(status=500, text=refused), before)) == NoResult(complete=False)
     assert asyncio.run(asked(web.Response(status=404, text="gone"), just)) == NoResult(complete=False)
+
+
+def test_the_log_of_a_pod_that_is_given_up_is_not_waited_for_as_its_node_may_never_answer() -> None:
+    assert asyncio.run(asked(None, None)) == NoResult(complete=False)
+    assert asyncio.run(asked(web.Response(status=500, text="dial tcp: i/o timeout"), None)) == NoResult(complete=False)
+    assert isinstance(asyncio.run(asked(web.Response(status=503), None)), ApiError)
+    assert isinstance(asyncio.run(asked(None, timedelta(days=1))), ApiError)

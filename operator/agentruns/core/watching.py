@@ -20,7 +20,7 @@ from agentruns.core.attempts import (
 )
 from agentruns.core.look import Look, Moved
 from agentruns.core.model import in_seconds
-from agentruns.core.observed import PodSeen
+from agentruns.core.observed import PodIsGone, PodSeen, ResultOf, ToolResult
 from agentruns.core.problems import Problem
 from agentruns.core.records import EffectState, StepState, StepStatus
 
@@ -75,6 +75,8 @@ def _given_up(look: Look, pod: PodSeen) -> Moved | None:
     """What follows from a pod that is past its hard end and says nothing; None where it may or must be waited for."""
     if not _is_past_its_end(look, pod) or follows(look.tool.effect, Outcome.UNKNOWN) is not Next.ASK:
         return None
+    if look.seen.answer(PodIsGone(pod.name, pod.uid)) or isinstance(look.seen.answer(ResultOf(pod.uid)), ToolResult):
+        return None  # there is news of it, which is seen at the next look
     message = f"pod {pod.name} did not answer to being stopped; its node {pod.node} may be lost"
     return _after(look, Ended(Outcome.UNKNOWN, False, "NodeLost", message), Next.ASK)
 
