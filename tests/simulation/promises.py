@@ -28,6 +28,8 @@ class Promises:
         """The UIDs of runs that a person had go on with a task of which nobody knows how far it came."""
         self._approved: set[tuple[str, str]] = set()
         self._running: dict[tuple[str, str], str] = {}
+        self._given_up: set[str] = set()
+        """The UIDs of pods whose step came into doubt as their node did not answer, which may run for ever."""
         self._absent: set[str] = set()
         """The UIDs of pods of which it was believed that they have not acted, and will not."""
 
@@ -38,6 +40,8 @@ class Promises:
         place, uid = _place(pod), pod["metadata"]["uid"]
         if uid not in self._recorded:
             self._world.violated(f"pod {pod['metadata']['name']} starts, and was never recorded")
+        if not self._stored(uid):
+            return  # torn out before its kubelet heard of it: what it does is outside of what is promised
         other = self._running.get(place, uid)
         answered = is_settle_call(place[1]) and other in self._world.ledger.printed  # it reads, and nobody waits for it
         if other != uid and self._stored(other) and not answered:
@@ -142,9 +146,8 @@ class Promises:
             place = (run_uid, step["name"])
             uid = step.get("podUID", "")
             runs = self._running.get(place, "")
-            answered = step["state"] == "InDoubt" or (step["state"] == "Succeeded" and runs == uid)  # its node is lost
-            if self._stored(runs) and runs not in self._world.ledger.printed and not answered:
-                self._world.violated(f"run {name} is final while its step {step['name']} still runs")
+            if self._stored(runs) and runs not in self._world.ledger.printed and step["state"] != "InDoubt":
+                self._ended_before_its_pod(name, step, runs)
             effects = [it for it in self._world.ledger.effects if (it.run_uid, it.step) == place]
             verdict = (step.get("decision") or {}).get("verdict")
             token = (step.get("output") or {}).get("token")
@@ -154,6 +157,14 @@ class Promises:
                 tool = self._tools[run["metadata"]["namespace"], self._spec(run, step["name"])["tool"]]
                 if tool["effect"] != "ReadOnly":
                     self._world.violated(f"step {step['name']} acted, and its record says that it did not")
+
+    def _ended_before_its_pod(self, run: str, step: Body, running: str) -> None:
+        """Only a person, or a settle tool's yes, ends a step whose node does not answer; its effect is not denied."""
+        by_hand = (step.get("decision") or {}).get("verdict") in ("Happened", "Fail")
+        settled = step["state"] == "Succeeded" and "says that it happened" in step.get("message", "")
+        told = running in self._given_up and (by_hand or settled)
+        if not told or running != step.get("podUID") or step.get("effectState") not in ("MayBeDone", "Done"):
+            self._world.violated(f"run {run} is final while its step {step['name']} still runs")
 
     def _settled_truthfully(self, run: Body, step: Body) -> None:
         """An output that is not the step's own is what its settle tool returned, of something that was done."""
@@ -233,6 +244,8 @@ class Promises:
     def _doubted(self, step: Body) -> None:
         """Nobody is asked about what can be read."""
         uid = step.get("podUID", "")
+        if step["reason"] in ("NodeLost", "SettlingEarly"):
+            self._given_up.add(uid)
         token, pod = self._world.ledger.printed.get(uid), self._stored(uid)
         if token and pod and (token in str(pod["status"]) or self.can_be_read(uid, token)):
             self._world.violated(f"step {step['name']} is in doubt, and its result can be read")

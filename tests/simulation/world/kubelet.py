@@ -185,6 +185,7 @@ class PodLife:
         if self._habits.strikes("evicted before start"):
             await asyncio.sleep(self._hears(0.2))
             self._report(phase="Failed", reason="Evicted", conditions=[_disrupted()])
+            self._gone()
             return
         if self._habits.strikes("node lost"):
             self._orders("NodeLost", self._world.delay(1.0))
