@@ -18,7 +18,7 @@ from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
 from agentruns.core.model import Metadata, Status, rfc3339
 from agentruns.core.naming import settle_call
-from agentruns.core.observed import Observed, PodSeen
+from agentruns.core.observed import NoResult, Observed, PodIsGone, PodSeen, ResultOf
 from agentruns.core.records import RunStatus, StepState, StepStatus
 from agentruns.core.resources import AgentRun, Effect
 from agentruns.performing import Performer
@@ -27,7 +27,8 @@ from agentruns.room import Room
 from agentruns.store import Store
 
 from tests.simulation.courses import courses
-from tests.simulation.world.kubelet import Kubelet
+from tests.simulation.world import kubelet
+from tests.simulation.world.programs import second
 
 SEEDS = range(5000, 6000)
 
@@ -160,6 +161,32 @@ def _letting_go_of_what_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aftermath, "_may_be_wanted", gated)
 
 
+def _letting_go_of_what_never_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = aftermath._may_be_wanted
+
+    def whole(pod: PodSeen, record: StepStatus | None) -> bool:
+        return wanted(pod, record) and not (pod.gated and pod.deleting)
+
+    monkeypatch.setattr(aftermath, "_may_be_wanted", whole)
+
+
+def _keeping_what_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = aftermath._may_be_wanted
+    monkeypatch.setattr(aftermath, "_may_be_wanted", lambda pod, record: pod.gated or wanted(pod, record))
+
+
+def _giving_up_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up = watching._given_up
+
+    def unasked(it: Look, pod: PodSeen) -> Moved | None:
+        seen = replace(
+            it.seen, answers={PodIsGone(pod.name, pod.uid): False, ResultOf(pod.uid): NoResult(complete=False)}
+        )
+        return given_up(replace(it, reader=replace(it.reader, seen=seen)), pod)
+
+    monkeypatch.setattr(watching, "_given_up", unasked)
+
+
 def _claiming_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     def late(run: AgentRun, seen: Observed) -> Any:
         return turn_of(run, seen) if run.status.started_at is not None else None
@@ -173,6 +200,9 @@ def _forgetting_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _believing_an_early_no(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settling, "_is_closed", lambda _: True)
+    monkeypatch.setattr(
+        kubelet, "program", lambda *_: replace(second(), hangs=True)
+    )  # else it shows once in 1,000 seeds
 
 
 def _settling_before_the_hard_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +239,7 @@ def _waking_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _running_a_program_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Kubelet, "marker", False)
+    monkeypatch.setattr(kubelet.Kubelet, "marker", False)
 
 
 BUGS = {
@@ -240,6 +270,15 @@ BUGS = {
     ),
     "a pod let go of by an old record": Planted(
         _letting_go_of_what_is_not_known, "let go of before", frozenset({"two operators", "slow watch"})
+    ),
+    "a pod that never began let go of unrecorded": Planted(
+        _letting_go_of_what_never_began, "let go of before", frozenset({"two operators", "pod deleted", "slow watch"})
+    ),
+    "a pod of an attempt that is over keeps its place": Planted(
+        _keeping_what_is_over, "not settled", frozenset({"two operators", "slow watch", "pod torn out", "pod deleted"})
+    ),
+    "given up without a look": Planted(
+        _giving_up_without_a_look, "can be read", frozenset({"kubelet cut off", "log stream broken"})
     ),
     "a claim after the first step": Planted(
         _claiming_after_the_first_step, "another run has acted for", frozenset({"two operators"})

@@ -34,6 +34,7 @@ from agentruns.core.observed import (
     NoResult,
     Observed,
     OfTasks,
+    OfTasks,
     PinnedSpec,
     PodIsGone,
     PodSeen,
@@ -153,6 +154,8 @@ class Play:
                 return json.loads(self.stored[question.ref.name]["data"][question.ref.key])
             case StillStored():
                 return None if question.ref.name in self.stored else Lost(f"ConfigMap {question.ref.name} is gone")
+            case ClaimOf() | RunIsOver() | PodsOf():
+                return self._of_task(question)
             case ResultOf():
                 return NoResult(complete=True)
             case Evaluation() | Validation():
@@ -161,16 +164,19 @@ class Play:
                 return question.uid not in self.pods
             case PolicyEnforced():
                 return True
+            case GivenOutput():
+                return self.given.get(question.approval)
+            case _:
+                raise AssertionError(f"nobody has an answer to {question}")
+
+    def _of_task(self, question: OfTasks) -> Any:
+        match question:
             case ClaimOf():
                 return read_claim(self.claims[question.name]) if question.name in self.claims else None
             case RunIsOver():
                 return all(it.run.metadata.uid != question.uid or it.run.is_final for it in self.others)
             case PodsOf():
                 return self.pods_of_gone_runs
-            case GivenOutput():
-                return self.given.get(question.approval)
-            case _:
-                raise AssertionError(f"nobody has an answer to {question}")
 
     def _prepare(self, preparation: Preparation, refusals: dict[str, Refusal]) -> None:
         match preparation:
