@@ -248,8 +248,11 @@ class Play:
     def _pod(self, uid: str, **fields: Any) -> None:
         """A pod changes; one that is being deleted goes once nothing holds it."""
         pod = replace(self.pods[uid], **fields)
-        rest = {other: it for other, it in self.pods.items() if other != uid}
-        self.pods = rest if pod.deleting and not pod.finalizers else rest | {uid: pod}
+        self.pods = {other: it for other, it in self.pods.items() if other != uid}
+        if pod.deleting and not pod.finalizers:
+            self.answers[PodIsGone(pod.name, uid)] = True
+        else:
+            self.pods[uid] = pod
 
     # ------------------------------------------------------------------------------- what the world does
 

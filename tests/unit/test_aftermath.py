@@ -11,7 +11,7 @@ from agentruns.core.lifecycle import decide
 from agentruns.core.records import Phase
 from agentruns.core.resources import AgentRun
 
-from tests.unit.builders import NOW, a_pod, a_run, a_step, an_end, later, seen
+from tests.unit.builders import NOW, a_pod, a_run, a_step, a_tool, an_end, later, seen
 from tests.unit.play import play
 
 
@@ -150,3 +150,24 @@ def test_a_pod_that_was_left_by_its_run_is_stopped_and_goes_once_it_has_ended(
     pod: dict[str, Any], actions: list[Action]
 ) -> None:
     assert of_nobody(a_pod(name="p", owner_name="", **pod)) == actions
+
+
+@pytest.mark.parametrize(
+    "so",
+    [
+        {"end": an_end(137)},
+        {"end": an_end(137, known=False)},
+        {"phase": "Failed", "reason": "OutOfcpu"},
+        {"phase": "Failed", "disrupted": True},
+    ],
+)
+def test_a_pod_in_doubt_that_is_being_deleted_is_let_go_of_once_it_has_ended(so: dict[str, Any]) -> None:
+    """Else its namespace could not go as long as nobody has answered."""
+    run = play(a_step("a"), tools={"a": a_tool(effect="NonIdempotent", approval="Never")}).starts("a")
+    uid = run.step("a").pod_uid
+    run.pods[uid] = replace(run.pods[uid], **so)
+    assert run.go().states() == {"a": "InDoubt"}
+    assert run.pods[uid].held
+    run.pods[uid] = replace(run.pods[uid], deleting=True)
+    assert run.go().pods == {}
+    assert run.go().states() == {"a": "InDoubt"}

@@ -65,7 +65,7 @@ def _may_be_wanted(pod: PodSeen, record: StepStatus | None) -> bool:
 def _has_said_all(pod: PodSeen, record: StepStatus | None) -> bool:
     """Whether the pod of a step in doubt is being deleted and has ended: kept, it would keep its namespace for ever."""
     in_doubt = record is not None and record.state is StepState.IN_DOUBT
-    return in_doubt and pod.deleting and pod.end is not None and pod.end.known
+    return in_doubt and pod.deleting and not pod.active
 
 
 def _for_pod(pod: PodSeen, record: StepStatus | None, seen: Observed, *, deleted: bool) -> list[Action]:
