@@ -34,7 +34,6 @@ from agentruns.core.observed import (
     NoResult,
     Observed,
     OfTasks,
-    OfTasks,
     PinnedSpec,
     PodIsGone,
     PodSeen,
