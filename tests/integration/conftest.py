@@ -12,7 +12,7 @@ from tests.integration.operator_process import OperatorProcess
 from tests.shop import Shop
 
 # Who stops and starts the parts of a cluster must have made it out of processes of this machine.
-collect_ignore = [] if providers.chosen() is local else ["test_control_plane_trouble.py"]
+collect_ignore = [] if providers.chosen() is local else ["test_control_plane_trouble.py", "test_kubelet.py"]
 
 
 @pytest.fixture(scope="module")
