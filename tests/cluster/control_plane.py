@@ -1,5 +1,6 @@
 """etcd, the API server, the controllers and the scheduler: how each is started."""
 
+import base64
 import json
 import ssl
 import urllib.request
@@ -142,11 +143,20 @@ def stop_api() -> None:
 
 def set_storage_full(full: bool) -> None:
     """Has etcd take nothing more, as if its quota were used up, or take writes again."""
-    body = json.dumps({"action": "ACTIVATE" if full else "DEACTIVATE", "alarm": "NOSPACE"}).encode()
+    _answer_of_etcd("maintenance/alarm", {"action": "ACTIVATE" if full else "DEACTIVATE", "alarm": "NOSPACE"})
+
+
+def stored(place: str) -> bytes:
+    """An object as it is in the cluster's store, at `/registry/...`."""
+    [found] = _answer_of_etcd("kv/range", {"key": base64.b64encode(place.encode()).decode()})["kvs"]
+    return base64.b64decode(found["value"])
+
+
+def _answer_of_etcd(path: str, body: dict[str, str]) -> Any:
     context = ssl.create_default_context(cafile=str(CA))
     context.load_cert_chain(certificate("admin"), key("admin"))
-    with urllib.request.urlopen(f"{_ETCD_URL}/v3/maintenance/alarm", body, timeout=10, context=context):
-        pass
+    with urllib.request.urlopen(f"{_ETCD_URL}/v3/{path}", json.dumps(body).encode(), timeout=10, context=context) as it:
+        return json.load(it)
 
 
 def start_controllers_and_scheduler() -> None:
