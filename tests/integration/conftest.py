@@ -12,7 +12,8 @@ from tests.integration.operator_process import OperatorProcess
 from tests.shop import Shop
 
 # Who stops and starts the parts of a cluster must have made it out of processes of this machine.
-collect_ignore = [] if providers.chosen() is local else ["test_control_plane_trouble.py", "test_kubelet.py"]
+_OF_A_LOCAL_ONE = ["test_control_plane_trouble.py", "test_kubelet_restart.py", "test_stored_bytes.py"]
+collect_ignore = [] if providers.chosen() is local else _OF_A_LOCAL_ONE
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,10 @@ from itertools import cycle
 import pytest
 
 from tests.crashes.cases import case_of, crashed, tried
+from tests.crashes.disruptions import STATES, disrupted
 from tests.crashes.effects import counted
 from tests.crashes.fail_over import failed_over
-from tests.crashes.lives import LIVES, OTHER_CALLS, PLAIN, Life
+from tests.crashes.lives import ALL, LIVES, OTHER_CALLS, PLAIN, Life
 from tests.crashes.operators import Call
 from tests.crashes.scene import Stage
 from tests.crashes.undisturbed import undisturbed
@@ -58,6 +59,15 @@ def test_every_call_in_the_life_of_a_step_has_its_place_in_the_matrix(
             named[call] = max(named[call], number)
     assert made.keys() <= named.keys()
     assert {call: times for call, times in (made - named).items() if is_write(call)} == {}
+
+
+def test_a_result_that_is_lost_with_its_pod_is_made_again_or_asked_about(stage: Stage) -> None:
+    """The pod has ended well; no operator was there to read its result before somebody tore it out."""
+    ended, torn_out = STATES[-1], "deleted, and its finalizer removed"
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        cases = [pool.submit(disrupted, stage, ended, torn_out, effect) for effect in ALL]
+    found = [it.result() for it in cases]
+    assert [(it.times, it.doubts, it.wrong) for it in found] == [((2,), 0, ()), ((2,), 0, ()), ((1,), 1, ())]
 
 
 def test_killed_at_every_point_nothing_is_done_twice_or_lost_and_nobody_asked(stage: Stage) -> None:
