@@ -14,7 +14,8 @@ from agentruns.core.journal import records_in
 from agentruns.core.kubelet import pod_seen
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import JOURNAL_KEY, LABEL_RUN_UID, Key
-from agentruns.core.observed import (
+from agentruns.core.observed import PodSeen, ToolResult
+from agentruns.core.questions import (
     ClaimOf,
     Content,
     Costly,
@@ -24,7 +25,6 @@ from agentruns.core.observed import (
     OfTasks,
     PinnedSpec,
     PodIsGone,
-    PodSeen,
     PodsOf,
     PolicyEnforced,
     Question,
@@ -32,7 +32,6 @@ from agentruns.core.observed import (
     RunIsOver,
     StillStored,
     StoredOutput,
-    ToolResult,
     Validation,
     key_of,
     length_of,

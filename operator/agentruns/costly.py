@@ -14,8 +14,8 @@ from typing import Any, Final, Self
 
 from agentruns.core.expressions import evaluated
 from agentruns.core.lexing import ExpressionError
-from agentruns.core.observed import Costly, Evaluation, Validation
 from agentruns.core.problems import Problem
+from agentruns.core.questions import Costly, Evaluation, Validation
 from agentruns.core.schemas import validated
 
 CPU_SECONDS: Final = 2

@@ -14,7 +14,8 @@ from agentruns.cluster import RUNS, ApiError, Cluster
 from agentruns.core.actions import Create, Preparation, StateConditions, WriteClaim
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.naming import Key
-from agentruns.core.observed import POD_LIMIT_REACHED, Observed, OfTasks, Refusal, Unanswered, key_of
+from agentruns.core.observed import POD_LIMIT_REACHED, Observed, Refusal
+from agentruns.core.questions import OfTasks, Unanswered, key_of
 from agentruns.core.records import HOLDING_STATES, RunStatus
 from agentruns.core.resources import AgentRun
 from agentruns.fresh import is_there

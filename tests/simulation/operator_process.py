@@ -12,8 +12,8 @@ from agentruns.cluster import ApiError, Cluster
 from agentruns.core.expressions import evaluated
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import Key
-from agentruns.core.observed import Costly, Evaluation, Validation
 from agentruns.core.problems import Problem
+from agentruns.core.questions import Costly, Evaluation, Validation
 from agentruns.core.schemas import validated
 from agentruns.costly import Evaluators
 from agentruns.listing import keep_listing, list_persistently

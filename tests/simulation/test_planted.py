@@ -18,7 +18,8 @@ from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
 from agentruns.core.model import Metadata, Status, rfc3339
 from agentruns.core.naming import settle_call
-from agentruns.core.observed import NoResult, Observed, PodIsGone, PodSeen, ResultOf
+from agentruns.core.observed import NoResult, Observed, PodSeen
+from agentruns.core.questions import PodIsGone, ResultOf
 from agentruns.core.records import RunStatus, StepState, StepStatus
 from agentruns.core.resources import AgentRun, Effect
 from agentruns.performing import Performer

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from agentruns.core.inputs import Attempt
-from agentruns.core.observed import ContainerEnd, Observed, PodSeen, ToolResult, key_of
+from agentruns.core.observed import ContainerEnd, Observed, PodSeen, ToolResult
+from agentruns.core.questions import key_of
 from agentruns.core.resources import AgentRun, ToolSpec
 
 NOW: Final = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)

@@ -24,28 +24,24 @@ from agentruns.core.journal import records_in
 from agentruns.core.kubelet import pod_seen
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.lifecycle import Decision, decide
-from agentruns.core.observed import (
+from agentruns.core.observed import NoResult, Observed, PodSeen, Refusal, ToolResult
+from agentruns.core.questions import (
     ClaimOf,
     Costly,
     Evaluation,
     GivenOutput,
     JournalSegment,
     Lost,
-    NoResult,
-    Observed,
     OfTasks,
     PinnedSpec,
     PodIsGone,
-    PodSeen,
     PodsOf,
     PolicyEnforced,
     Question,
-    Refusal,
     ResultOf,
     RunIsOver,
     StillStored,
     StoredOutput,
-    ToolResult,
     Unanswered,
     Validation,
     key_of,

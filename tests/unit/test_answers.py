@@ -9,7 +9,7 @@ from agentruns import answers as module
 from agentruns.answers import HELD_OF_ONE, Answers, LaterError
 from agentruns.cluster import Cluster
 from agentruns.core.naming import Key
-from agentruns.core.observed import Evaluation
+from agentruns.core.questions import Evaluation
 from agentruns.core.resources import AgentRun
 from agentruns.costly import Evaluators
 from agentruns.store import Store

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from agentruns.core.actions import ReleasePod, SettleApproval, Ungate
-from agentruns.core.observed import PodIsGone, PolicyEnforced, Refusal
+from agentruns.core.observed import Refusal
 from agentruns.core.outputs import MAX_STORED
+from agentruns.core.questions import PodIsGone, PolicyEnforced
 from agentruns.core.records import Phase
 from agentruns.core.resources import Approval, ApprovalState, ApprovalStatus
 

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 from agentruns.core.attempts import Ended, Next, Outcome, Underway, backoff, examined, follows
-from agentruns.core.observed import NoResult, PodIsGone, PodSeen, ResultOf, ToolResult, Unanswered
+from agentruns.core.observed import NoResult, PodSeen, ToolResult
+from agentruns.core.questions import PodIsGone, ResultOf, Unanswered
 from agentruns.core.records import StepStatus
 from agentruns.core.resources import Effect, Retry
 from hypothesis import given

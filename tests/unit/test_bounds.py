@@ -13,19 +13,10 @@ from agentruns.core.files import MAX_INPUT
 from agentruns.core.inputs import Reader
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.lifecycle import decide
-from agentruns.core.observed import (
-    ASKED_AT_ONCE,
-    Lost,
-    Observed,
-    PinnedSpec,
-    Refusal,
-    StoredOutput,
-    Unanswered,
-    key_of,
-    length_of,
-)
+from agentruns.core.observed import Observed, Refusal
 from agentruns.core.outputs import INLINE, MAX_STORED
 from agentruns.core.problems import Problem
+from agentruns.core.questions import ASKED_AT_ONCE, Lost, PinnedSpec, StoredOutput, Unanswered, key_of, length_of
 from agentruns.core.records import Phase, StepState, StepStatus
 from agentruns.core.resources import OversizedRun
 from agentruns.core.result_lines import MAX_VALUES, parsed

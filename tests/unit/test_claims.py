@@ -8,7 +8,8 @@ import pytest
 from agentruns.core.actions import DeleteRun, WriteClaim
 from agentruns.core.journal import SEGMENT, Journal
 from agentruns.core.naming import claim_name
-from agentruns.core.observed import ClaimOf, JournalSegment, Lost, PolicyEnforced, Question, Refusal
+from agentruns.core.observed import Refusal
+from agentruns.core.questions import ClaimOf, JournalSegment, Lost, PolicyEnforced, Question
 from agentruns.core.records import FINAL_PHASES, Phase, RunStatus
 from agentruns.core.resources import Approval
 from agentruns.core.sizes import OUTPUT_LIMIT

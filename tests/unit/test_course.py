@@ -8,16 +8,8 @@ from agentruns.core.actions import Create, DeletePod, ReleasePod, StopPod, Ungat
 from agentruns.core.inputs import Reader
 from agentruns.core.lifecycle import decide
 from agentruns.core.look import Look, Moved
-from agentruns.core.observed import (
-    POD_LIMIT_REACHED,
-    NoResult,
-    PodIsGone,
-    Question,
-    Refusal,
-    ResultOf,
-    ToolResult,
-    Unanswered,
-)
+from agentruns.core.observed import POD_LIMIT_REACHED, NoResult, Refusal, ToolResult
+from agentruns.core.questions import PodIsGone, Question, ResultOf, Unanswered
 from agentruns.core.records import FINAL_STATES, Phase, StepState
 from agentruns.core.steps import advance
 

@@ -7,7 +7,7 @@ import pytest
 from agentruns.core import expressions
 from agentruns.core.expressions import CHEAP_VALUES, Data, compiled, evaluated, value
 from agentruns.core.lexing import ExpressionError, bound_names, nesting, steps_read
-from agentruns.core.observed import Evaluation, Unanswered
+from agentruns.core.questions import Evaluation, Unanswered
 
 from tests.unit.builders import seen
 

@@ -12,8 +12,9 @@ from agentruns.core.actions import Create, DeletePod, ReleasePod
 from agentruns.core.digests import digest_of
 from agentruns.core.journal import LEAST, SEGMENT, Journal, records_in
 from agentruns.core.lifecycle import decide
-from agentruns.core.observed import JournalSegment, Lost, Refusal
+from agentruns.core.observed import Refusal
 from agentruns.core.outputs import INLINE
+from agentruns.core.questions import JournalSegment, Lost
 from agentruns.core.records import Phase, Segment, StepState, StepStatus
 from agentruns.core.starting import RETRY_REFUSED
 

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 from agentruns.core.actions import DeletePod, StopPod, Ungate
-from agentruns.core.observed import PodIsGone, Refusal
+from agentruns.core.observed import Refusal
+from agentruns.core.questions import PodIsGone
 from agentruns.core.records import Phase
 
 from tests.unit.builders import a_step, a_tool, later

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 from agentruns.core.lifecycle import decide
-from agentruns.core.observed import NoResult, PodIsGone, PolicyEnforced, Refusal, ResultOf
+from agentruns.core.observed import NoResult, Refusal
+from agentruns.core.questions import PodIsGone, PolicyEnforced, ResultOf
 from agentruns.core.records import FINAL_PHASES, EffectState, Phase, RunStatus, StepState
 from agentruns.core.resources import Effect, Settle
 

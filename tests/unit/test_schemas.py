@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from agentruns.core.keywords import unknown_keyword
-from agentruns.core.observed import Unanswered, Validation
+from agentruns.core.questions import Unanswered, Validation
 from agentruns.core.schemas import MAX_BYTES, MAX_PATTERNS, SchemaError, check, problems, validated
 
 from tests.unit.builders import seen

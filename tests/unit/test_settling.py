@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from agentruns.core.actions import StopPod
 from agentruns.core.inputs import idempotency_key
-from agentruns.core.observed import Lost, PodIsGone, Refusal, StoredOutput
+from agentruns.core.observed import Refusal
 from agentruns.core.outputs import INLINE
+from agentruns.core.questions import Lost, PodIsGone, StoredOutput
 from agentruns.core.records import EffectState, Phase
 
 from tests.unit.builders import a_run, a_step, a_tool, later

@@ -11,8 +11,9 @@ from agentruns.core.attempts import Ended, Outcome, examined
 from agentruns.core.digests import compact
 from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
-from agentruns.core.observed import GivenOutput, Lost, Observed, PolicyEnforced
+from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem, cut
+from agentruns.core.questions import GivenOutput, Lost, PolicyEnforced
 from agentruns.core.records import RecordedDecision, RunStatus, StepState, StepStatus
 from agentruns.core.resources import AgentRun, Approval, ApprovalState
 from agentruns.core.sizes import BY_LENGTH, REASON_LENGTH

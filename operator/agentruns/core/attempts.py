@@ -5,8 +5,9 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final, assert_never
 
-from agentruns.core.observed import NoResult, Observed, PodIsGone, PodSeen, ResultOf, ToolResult
+from agentruns.core.observed import NoResult, Observed, PodSeen, ToolResult
 from agentruns.core.problems import printable
+from agentruns.core.questions import PodIsGone, ResultOf
 from agentruns.core.records import StepStatus
 from agentruns.core.resources import Effect, Retry
 

@@ -11,8 +11,9 @@ from agentruns.core.files import MAX_INPUT
 from agentruns.core.inputs import Reader, arguments
 from agentruns.core.model import in_seconds
 from agentruns.core.network import check_egress
-from agentruns.core.observed import Observed, all_answered
+from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem, within
+from agentruns.core.questions import all_answered
 from agentruns.core.resources import AgentRun, Effect, OversizedToolSpec, RunSpec, Settle, Step, ToolSpec
 from agentruns.core.sizes import MAX_TOOLS
 from agentruns.core.templates import expressions_in, strings_in

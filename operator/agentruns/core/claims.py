@@ -12,7 +12,8 @@ from agentruns.core.attempts import may_run
 from agentruns.core.digests import compact
 from agentruns.core.journal import Journal
 from agentruns.core.naming import claim_name
-from agentruns.core.observed import ClaimOf, GivenOutput, Lost, Observed, PodsOf, RunIsOver
+from agentruns.core.observed import Observed
+from agentruns.core.questions import ClaimOf, GivenOutput, Lost, PodsOf, RunIsOver
 from agentruns.core.records import (
     HOLDING_STATES,
     EffectState,

@@ -17,8 +17,9 @@ import cel
 
 from agentruns.core.digests import size, values_in
 from agentruns.core.lexing import ExpressionError, assigns, bound_names, nesting, steps_read
-from agentruns.core.observed import Evaluation, Observed
+from agentruns.core.observed import Observed
 from agentruns.core.problems import json_type
+from agentruns.core.questions import Evaluation
 
 MAX_BYTES: Final = 2048
 MAX_NESTING: Final = 2

@@ -13,8 +13,9 @@ from agentruns.core.files import MAX_INPUT, SMALL, File, Part, handed_over, spli
 from agentruns.core.journal import Journal
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import doubted_step
-from agentruns.core.observed import Lost, Observed, StoredOutput, all_answered
+from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem, json_type, within
+from agentruns.core.questions import Lost, StoredOutput, all_answered
 from agentruns.core.records import OutputRef, Segment, StepState, StepStatus
 from agentruns.core.resources import AgentRun, Step, ToolSpec
 from agentruns.core.templates import expanded, parts

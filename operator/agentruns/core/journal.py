@@ -15,8 +15,9 @@ from agentruns.core.naming import (
     journal_name,
     settle_call,
 )
-from agentruns.core.observed import JournalSegment, Lost, Observed, all_answered
+from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem
+from agentruns.core.questions import JournalSegment, Lost, all_answered
 from agentruns.core.records import (
     FINAL_STATES,
     FORMAT_VERSION,

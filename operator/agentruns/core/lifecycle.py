@@ -14,10 +14,11 @@ from agentruns.core.conditions import unreadable
 from agentruns.core.journal import Folded, folded
 from agentruns.core.limits import ending, time_left
 from agentruns.core.model import earliest, in_seconds
-from agentruns.core.observed import Lost, Observed, PinnedSpec, Refusal, all_answered
+from agentruns.core.observed import Observed, Refusal
 from agentruns.core.phases import final, in_phase, phased
 from agentruns.core.pinning import MissingToolError, Pin, pinned_tools
 from agentruns.core.problems import Problem
+from agentruns.core.questions import Lost, PinnedSpec, all_answered
 from agentruns.core.records import (
     FINAL_PHASES,
     FORMAT_VERSION,

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from agentruns.core.actions import Action, Preparation
 from agentruns.core.inputs import Arguments, Attempt, Reader, arguments, carried, tool_input
-from agentruns.core.observed import Lost, Observed, PodSeen, StillStored, all_answered
+from agentruns.core.observed import Observed, PodSeen
 from agentruns.core.problems import MESSAGE_LENGTH, cut, printable
+from agentruns.core.questions import Lost, StillStored, all_answered
 from agentruns.core.records import EffectState, PinnedTool, StepState, StepStatus
 from agentruns.core.resources import AgentRun, Effect, Step, ToolSpec
 

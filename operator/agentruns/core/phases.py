@@ -7,8 +7,9 @@ from agentruns.core.digests import canonical, stored_length
 from agentruns.core.inputs import Reader
 from agentruns.core.journal import Journal
 from agentruns.core.limits import Ending
-from agentruns.core.observed import Lost, Observed
+from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem, within
+from agentruns.core.questions import Lost
 from agentruns.core.records import FINAL_STATES, IN_FLIGHT_STATES, Phase, RunStatus, StepState
 from agentruns.core.resources import AgentRun
 from agentruns.core.sizes import OUTPUT_LIMIT

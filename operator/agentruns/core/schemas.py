@@ -11,8 +11,9 @@ from typing import Any, Final
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
 from agentruns.core.keywords import EXTENSION, unknown_keyword
-from agentruns.core.observed import Observed, Validation
+from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem
+from agentruns.core.questions import Validation
 
 MAX_BYTES: Final = 65_536
 CHEAP: Final = 4_000_000

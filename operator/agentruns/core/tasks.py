@@ -10,8 +10,8 @@ from pydantic import BeforeValidator
 from agentruns.core.digests import compact, digest_of, require_flat
 from agentruns.core.model import Model, Timestamp
 from agentruns.core.naming import LABEL_MANAGED_BY, LABEL_TASK, MANAGER, claim_name
-from agentruns.core.observed import Lost
 from agentruns.core.problems import within
+from agentruns.core.questions import Lost
 from agentruns.core.records import RecordedDecision
 from agentruns.core.resources import AgentRun
 

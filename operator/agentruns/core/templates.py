@@ -9,8 +9,8 @@ from typing import Any
 from agentruns.core.digests import size
 from agentruns.core.expressions import MAX_SIZE, Expression, compiled
 from agentruns.core.lexing import ExpressionError, tokens
-from agentruns.core.observed import all_answered
 from agentruns.core.problems import within
+from agentruns.core.questions import all_answered
 
 
 @dataclass(frozen=True)

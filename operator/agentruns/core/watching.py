@@ -20,8 +20,9 @@ from agentruns.core.attempts import (
 )
 from agentruns.core.look import Look, Moved
 from agentruns.core.model import in_seconds
-from agentruns.core.observed import PodIsGone, PodSeen, ResultOf, ToolResult
+from agentruns.core.observed import PodSeen, ToolResult
 from agentruns.core.problems import Problem
+from agentruns.core.questions import PodIsGone, ResultOf
 from agentruns.core.records import EffectState, StepState, StepStatus
 
 QUIET_START: Final = timedelta(seconds=2)
