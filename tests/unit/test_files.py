@@ -10,11 +10,12 @@ import pytest
 from agentruns.core import files
 from agentruns.core.digests import compact, digest, digest_of
 from agentruns.core.expressions import Data, value
-from agentruns.core.files import MAX_FILES, MAX_INPUT, MAX_WHOLE, SMALL, Part, handed_over, pointer, spliced, strings
+from agentruns.core.files import MAX_FILES, MAX_INPUT, MAX_WHOLE, SMALL, Part, handed_over, pointer, spliced
 from agentruns.core.observed import Refusal
 from agentruns.core.problems import Problem
 from agentruns.core.questions import Lost, StoredOutput, Unanswered
 from agentruns.core.records import OutputRef, Phase
+from agentruns.core.templates import strings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -141,7 +141,7 @@ def found_at(path: Path, value: Any) -> Any:
     for place, name in enumerate(path[1:], 1):
         within = isinstance(value, list) and name < len(value) if isinstance(name, int) else _has(value, name)
         if not within:
-            return ExpressionError(f"there is no {name!r} in {_in_words(path[:place])}, {_outline(value)}")
+            return ExpressionError(f"there is no {name!r} in {path[0]}{in_words(path[1:place])}, {_outline(value)}")
         value = value[name]
     return value
 
@@ -150,8 +150,9 @@ def _has(value: Any, name: str) -> bool:
     return isinstance(value, dict) and name in value
 
 
-def _in_words(path: Path) -> str:
-    return "".join(f"[{it}]" if isinstance(it, int) else f".{it}" for it in path).removeprefix(".")
+def in_words(path: Path) -> str:
+    """A path as it stands behind the name of what it is in: `.steps[0].args`."""
+    return "".join(f"[{it}]" if isinstance(it, int) else f".{it}" for it in path)
 
 
 def _small(found: Any) -> Any:

@@ -1,7 +1,7 @@
 """Arguments too big for a pod's environment: values of stored outputs, which the pod gets as files beside its input."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Final
@@ -62,18 +62,6 @@ def file_name(step: str) -> str:
 def pointer(place: Path) -> str:
     """A place as a JSON pointer (RFC 6901)."""
     return "".join(f"/{str(it).replace('~', '~0').replace('/', '~1')}" for it in place)
-
-
-def strings(value: Any, place: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Every string in a value, with its place."""
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from strings(item, (*place, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from strings(item, (*place, index))
 
 
 def spliced(value: Any, values: Mapping[Path, Any]) -> Any:

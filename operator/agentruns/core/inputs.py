@@ -9,7 +9,7 @@ from typing import Any
 from agentruns.core import schemas
 from agentruns.core.digests import digest, fingerprint, require_flat
 from agentruns.core.expressions import Data, Path, compiled, found_at, ordered, path_of, value
-from agentruns.core.files import MAX_INPUT, SMALL, File, Part, handed_over, spliced, strings, written
+from agentruns.core.files import MAX_INPUT, SMALL, File, Part, handed_over, spliced, written
 from agentruns.core.journal import Journal
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import doubted_step
@@ -18,7 +18,7 @@ from agentruns.core.problems import Problem, json_type, within
 from agentruns.core.questions import Lost, StoredOutput, all_answered
 from agentruns.core.records import OutputRef, Segment, StepState, StepStatus
 from agentruns.core.resources import AgentRun, Step, ToolSpec
-from agentruns.core.templates import expanded, parts
+from agentruns.core.templates import expanded, parts, strings
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from agentruns.core.digests import size
-from agentruns.core.expressions import MAX_SIZE, Expression, compiled
+from agentruns.core.expressions import MAX_SIZE, Expression, Path, compiled, in_words
 from agentruns.core.lexing import ExpressionError, tokens
 from agentruns.core.problems import within
 from agentruns.core.questions import all_answered
@@ -58,15 +58,21 @@ def expressions_in(value: Any, path: str) -> Iterator[tuple[str, Expression]]:
 
 
 def strings_in(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Every string in a value, with its path."""
+    """Every string in a value, with its path in words, which begins with this one."""
+    for place, text in strings(value):
+        yield path + in_words(place), text
+
+
+def strings(value: Any, place: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Every string in a value, with its place."""
     if isinstance(value, str):
-        yield path, value
+        yield place, value
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from strings_in(item, f"{path}.{key}")
+            yield from strings(item, (*place, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from strings_in(item, f"{path}[{index}]")
+            yield from strings(item, (*place, index))
 
 
 def expanded(value: Any, path: str, evaluate: Callable[[str], Any]) -> Any:
