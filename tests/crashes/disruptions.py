@@ -1,4 +1,4 @@
-"""The world's part: while no operator is there, its pod is deleted, let go of, or evicted, in each of its states."""
+"""The world's part: while no operator is there, its pod is deleted, torn out, or evicted, in each of its states."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class State:
 
 STATES = (
     State("made, not recorded", Fault("put AgentRun/status", 1), lambda _, pod: bool(pod["spec"]["schedulingGates"])),
-    State("recorded, not let go", Fault("ungate Pod", 1), lambda _, pod: bool(pod["spec"]["schedulingGates"])),
+    State("recorded, still gated", Fault("ungate Pod", 1), lambda _, pod: bool(pod["spec"]["schedulingGates"])),
     State("after its effect", Fault("ungate Pod", 1, Moment.AFTER), lambda scene, _: bool(scene.effects()), does=600),
     State(
         "ended, not read",
@@ -87,7 +87,7 @@ def case_of(state: State, deed: str, effect: str) -> Case:
     """What must come of it: where the result is lost, it is repeated or, where that may not be, asked about."""
     gone = deed == "deleted, and its finalizer removed"
     begun = state.does > 0 or (gone and state.name == "ended, not read")
-    unknown = begun or (gone and state.name == "recorded, not let go")
+    unknown = begun or (gone and state.name == "recorded, still gated")
     may_repeat = effect != "NonIdempotent"
     times = 2 if begun and may_repeat else 1
     return Case("the pod, while no operator is there", state.name, deed, effect, times, int(unknown and not may_repeat))

@@ -35,7 +35,7 @@ def kubelet_stopped() -> Iterator[None]:
 
 
 def stopped_before(stage: Stage, case: Case) -> Found:
-    """What comes of a pod that is let go while its kubelet does nothing."""
+    """What comes of a pod that is ungated while its kubelet does nothing."""
     with opened_scene(stage) as scene, scene.operator("first") as first, scene.operator("second") as second:
         first.begin(Fault("ungate Pod", 1))
         scene.begin(Life("", "", ()), case.effect)
@@ -72,6 +72,6 @@ def cases(stage: Stage) -> list[tuple[Case, Callable[[], Found]]]:
     """Every state and effect; none where the kubelet is not ours to stop."""
     if not processes.recorded().get("kubelet"):
         return []
-    states = {"let go, not begun": stopped_before, "after its effect": stopped_after}
+    states = {"ungated, not begun": stopped_before, "after its effect": stopped_after}
     named = [(Case(_GROUP, state, f"{AWAY:.0f} s", effect), made) for state, made in states.items() for effect in ALL]
     return [(case, partial(made, stage, case)) for case, made in named]

@@ -31,7 +31,7 @@ def assert_stopped(space: Space, run: str, of: str) -> None:
     """Its pod was stopped, is kept for its log, and nothing holds it."""
     [pod] = space.pods(run, of)
     assert has_ended(pod)
-    until(lambda: "finalizers" not in space.pods(run, of)[0]["metadata"], "the pod is let go of", 30)
+    until(lambda: "finalizers" not in space.pods(run, of)[0]["metadata"], "the pod is released", 30)
 
 
 def test_a_paused_run_finishes_what_is_in_flight_and_starts_nothing(tools: Space) -> None:

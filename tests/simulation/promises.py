@@ -225,7 +225,7 @@ class Promises:
             return
         record = _step(run.get("status", {}), step)
         if record.get("podUID") == uid and record.get("state") in ("Prepared", "Running"):
-            self._world.violated(f"pod {pod['metadata']['name']} is let go of before its result is recorded")
+            self._world.violated(f"pod {pod['metadata']['name']} is released before its result is recorded")
 
     def _pod_made(self) -> None:
         """One operator never makes a pod too many, unless it was not told that it has made others."""

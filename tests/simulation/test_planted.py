@@ -153,7 +153,7 @@ def _taking_refused_for_never_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "_never_began", never_began)
 
 
-def _letting_go_of_what_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def _releasing_what_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = aftermath._may_be_wanted
 
     def gated(pod: PodSeen, record: StepStatus | None) -> bool:
@@ -162,7 +162,7 @@ def _letting_go_of_what_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aftermath, "_may_be_wanted", gated)
 
 
-def _letting_go_of_what_never_began(monkeypatch: pytest.MonkeyPatch) -> None:
+def _releasing_what_never_began(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = aftermath._may_be_wanted
 
     def whole(pod: PodSeen, record: StepStatus | None) -> bool:
@@ -251,7 +251,7 @@ BUGS = {
     "no version on the write of the status": Planted(
         _recording_whatever_stands_there, "", frozenset({"two operators", "slow watch", "freeze"})
     ),
-    "delete before record": Planted(_performing_first((ReleasePod, CollectPods)), "let go of before"),
+    "delete before record": Planted(_performing_first((ReleasePod, CollectPods)), "released before"),
     "the attempt in the key": Planted(_a_key_for_each_attempt, "two idempotency keys"),
     "retry of what is unknown": Planted(_trying_again_whatever_it_was, "acts twice"),
     "next attempt before the last is closed": Planted(_going_on_before_it_is_closed, "run at once"),
@@ -269,11 +269,11 @@ BUGS = {
     "refused taken for never begun": Planted(
         _taking_refused_for_never_begun, "acts twice", frozenset({"refused by a new kubelet"})
     ),
-    "a pod let go of by an old record": Planted(
-        _letting_go_of_what_is_not_known, "let go of before", frozenset({"two operators", "slow watch"})
+    "a pod released by an old record": Planted(
+        _releasing_what_is_not_known, "released before", frozenset({"two operators", "slow watch"})
     ),
-    "a pod that never began let go of unrecorded": Planted(
-        _letting_go_of_what_never_began, "let go of before", frozenset({"two operators", "pod deleted", "slow watch"})
+    "a pod that never began released unrecorded": Planted(
+        _releasing_what_never_began, "released before", frozenset({"two operators", "pod deleted", "slow watch"})
     ),
     "a pod of an attempt that is over keeps its place": Planted(
         _keeping_what_is_over, "not settled", frozenset({"two operators", "slow watch", "pod torn out", "pod deleted"})

@@ -13,7 +13,7 @@ OFTEN = 20
 FOUND = {
     3891: "a stale operator makes a pod of an attempt that is over, which takes the room that its step waits for",
     63558: "the same, of what a person had run again since",
-    6721: "a pod deleted behind its gate is let go of, though a write that was answered by a time-out had recorded it",
+    6721: "a pod deleted behind its gate is released, though a write that was answered by a time-out had recorded it",
     73420: "the same, recorded by the other operator a moment before",
     11850: "a step is in doubt as its node does not answer, though its pod has ended: the watch was late",
     28352: "the same, though its log can be read: every stream of it had broken",

@@ -96,7 +96,7 @@ def test_a_pod_that_was_made_before_a_crash_is_kept_for_its_step_and_adopted() -
 
 
 def test_a_pod_that_another_operator_has_recorded_since_is_held() -> None:
-    """Watches tell of pods and runs apart: that it was let go may be known before that it was recorded."""
+    """Watches tell of pods and runs apart: that it was ungated may be known before that it was recorded."""
     run = play(a_step("a"), a_step("b"))
     begun = replace(run.pods[run.step("a").pod_uid], uid="begun", name="begun", step="b", gated=False, node="node-1")
     run.pods["begun"] = begun

@@ -26,7 +26,7 @@ def one_step(**tool: Any) -> Play:
 
 
 def pod_uids(run: Play) -> list[str]:
-    """The pods that were let go so far, in their order."""
+    """The pods that were ungated so far, in their order."""
     return [it.uid for it in run.actions(Ungate)]
 
 

@@ -69,7 +69,7 @@ def _has_said_all(pod: PodSeen, record: StepStatus | None) -> bool:
 
 
 def _for_pod(pod: PodSeen, record: StepStatus | None, seen: Observed, *, deleted: bool) -> list[Action]:
-    """What is to be done about one pod: unstarted ones go, ended ones are let go of, late ones are stopped."""
+    """What is to be done about one pod: unstarted ones go, ended ones are released, late ones are stopped."""
     if pod.gated and not pod.deleting:
         return [DeletePod(pod.name, pod.uid, pod.resource_version)]
     actions: list[Action] = [ReleasePod(pod.name, pod.uid)] if pod.held else []

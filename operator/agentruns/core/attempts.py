@@ -22,7 +22,7 @@ NOT_STARTED: Final = "NotStarted"
 
 
 class Outcome(StrEnum):
-    """What became of an attempt; the classes of `api.md` and the two that no tool says of itself."""
+    """What became of an attempt; the classes that a tool may say, and the two that none says of itself (docs/outcomes.md)."""
 
     SUCCEEDED = "Succeeded"
     TRANSIENT = "Transient"
@@ -43,7 +43,7 @@ class Next(StrEnum):
 
 @dataclass(frozen=True)
 class Ended:
-    """An attempt with an outcome. `closed`: its containers have ended or never began, so another may begin."""
+    """An attempt with an outcome. `closed`: its container has ended, never began, or nobody will ever say: another may begin."""
 
     outcome: Outcome
     closed: bool

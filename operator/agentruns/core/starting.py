@@ -1,4 +1,4 @@
-"""Starting an attempt: its pod is prepared behind a gate, then recorded, then let go. Only a recorded UID may start."""
+"""Starting an attempt: its pod is prepared behind a gate, then recorded, then ungated. Only a recorded UID may start."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -18,7 +18,7 @@ _MEND: Final = ". Change what is refused of the Tool (resources, runtimeClassNam
 
 
 def started(look: Look, attempt: Attempt) -> Moved:
-    """The attempt's pod recorded and to be let go, or what must be created before it can be."""
+    """The attempt's pod recorded and to be ungated, or what must be created before it can be."""
     if look.record.input_digest not in ("", attempt.input_digest):
         return Moved(look.failed("StateLost", "its arguments are not those of the attempts before"))
     missing = tuple(
@@ -87,7 +87,7 @@ def _cleared(look: Look, attempt: Attempt, pod: PodSeen) -> Moved:
 
 
 def _never_to_begin(look: Look, pod: PodSeen) -> Moved:
-    """A pod deleted behind its gate: recorded before it is let go of, since another operator may have recorded it."""
+    """A pod deleted behind its gate: recorded before it is released, since another operator may have recorded it."""
     record = look.record
     if pod.gated and record.pod_uid != pod.uid:
         said = f"pod {pod.name} was deleted before it could begin"

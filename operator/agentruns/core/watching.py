@@ -1,4 +1,4 @@
-"""An attempt underway: let go, waited for, stopped in time, and concluded."""
+"""An attempt underway: ungated, waited for, stopped in time, and concluded."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -59,7 +59,7 @@ def _ran_too_long(look: Look, pod: PodSeen) -> bool:
 
 
 def stopped(look: Look) -> Moved:
-    """A step whose pod is recorded, in a run that is being ended: never let go, stopped, and concluded."""
+    """A step whose pod is recorded, in a run that is being ended: never ungated, stopped, and concluded."""
     found = examined(look.record, look.seen)
     pod = look.pod
     late = pod is not None and _is_past_its_end(look, pod)
@@ -124,7 +124,7 @@ def _as_running(look: Look, pod: PodSeen) -> StepStatus:
 
 
 def _unbegun(look: Look, found: Underway, pod: PodSeen) -> Moved:
-    """A pod let go that has not begun: said why, and given up when its time to begin has passed."""
+    """An ungated pod that has not begun: said why, and given up when its time to begin has passed."""
     if look.seen.now < pod.not_after:
         record = look.recording(reason=NOT_STARTED, message=found.stuck).record if found.stuck else look.record
         return Moved(record, wake_at=pod.not_after)
