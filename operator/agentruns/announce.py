@@ -8,7 +8,7 @@ from typing import Any, Final
 from agentruns import metrics
 from agentruns.clock import utc_now
 from agentruns.cluster import EVENTS, ApiError, Cluster
-from agentruns.core.model import Condition, rfc3339
+from agentruns.core.model import Condition, whole_seconds
 from agentruns.core.naming import API_VERSION, GROUP
 from agentruns.core.records import (
     FINAL_PHASES,
@@ -119,7 +119,7 @@ def _count(before: RunStatus, after: RunStatus) -> None:
 
 
 def _event(run: AgentRun, told: Told, unique: str) -> dict[str, Any]:
-    now = rfc3339(utc_now())
+    now = whole_seconds(utc_now())
     return {
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,
@@ -135,8 +135,8 @@ def _event(run: AgentRun, told: Told, unique: str) -> dict[str, Any]:
         "reason": told.reason,
         "message": told.message[:1024],
         "action": told.reason,
-        "firstTimestamp": now[:19] + "Z",
-        "lastTimestamp": now[:19] + "Z",
+        "firstTimestamp": now,
+        "lastTimestamp": now,
         "count": 1,
         "source": {"component": f"{GROUP}/operator"},
         "reportingComponent": f"{GROUP}/operator",

@@ -11,7 +11,7 @@ from agentruns.clock import utc_now
 from agentruns.cluster import APPROVALS, CONFIG_MAPS, PODS, REVISIONS, RUNS, ApiError, Cluster
 from agentruns.core.digests import digest, digest_of
 from agentruns.core.journal import records_in
-from agentruns.core.kubelet import pod_seen
+from agentruns.core.pod_status import pod_seen
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import JOURNAL_KEY, LABEL_RUN_UID, Key
 from agentruns.core.observed import PodSeen, ToolResult
@@ -133,12 +133,8 @@ class Answers:
                 return await self._pods(namespace, run_uid)
 
     async def _claim(self, namespace: str, name: str) -> Claim | Lost | None:
-        try:
-            return read_claim(await self._cluster.get(CONFIG_MAPS, namespace, name))
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return None
+        found = await self._cluster.find(CONFIG_MAPS, namespace, name)
+        return read_claim(found) if found else None
 
     async def _is_over(self, key: Key, uid: str) -> bool:
         if not await is_there(self._cluster, self._store, RUNS, key, uid):

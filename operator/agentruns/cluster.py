@@ -144,6 +144,15 @@ class Cluster:
         """The object as the API server has it now."""
         return await self._call("GET", resource.path(namespace, name))
 
+    async def find(self, resource: Resource, namespace: str, name: str) -> Body | None:
+        """The object as the API server has it now; None if there is none."""
+        try:
+            return await self.get(resource, namespace, name)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
     async def pages(self, resource: Resource, namespace: str | None = None) -> AsyncIterator[tuple[list[Body], int]]:
         """Page by page, all objects of a resource that concern this operator, and the version of the whole list."""
         limit, query = PAGE, {"labelSelector": resource.selector} if resource.selector else {}

@@ -82,12 +82,7 @@ class Leadership:
             _end(f"the Lease is held by {self._lease.spec and self._lease.spec.holder_identity}")
 
     async def _found(self) -> dict[str, Any] | None:
-        try:
-            return await self._cluster.get(LEASES, self._namespace, LEASE)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return None
+        return await self._cluster.find(LEASES, self._namespace, LEASE)
 
     async def _take(self, found: dict[str, Any] | None) -> None:
         """Writes the Lease under the version it was found in; a conflict means that somebody else was there first."""

@@ -3,7 +3,7 @@
 from typing import Any, assert_never
 
 from agentruns.clock import utc_now
-from agentruns.cluster import APPROVALS, PODS, RUNS, WATCHED, ApiError, Cluster, resource_of
+from agentruns.cluster import APPROVALS, PODS, RUNS, WATCHED, ApiError, Cluster, Resource, resource_of
 from agentruns.core.actions import (
     Action,
     CollectPods,
@@ -13,7 +13,7 @@ from agentruns.core.actions import (
     Preparation,
     ReleasePod,
     SettleApproval,
-    StateConditions,
+    SetConditions,
     StopPod,
     Ungate,
     WriteClaim,
@@ -23,7 +23,7 @@ from agentruns.core.digests import digest
 from agentruns.core.model import rfc3339
 from agentruns.core.naming import DENY_ALL_POLICY, LABEL_UNUSED_SINCE, Key
 from agentruns.core.observed import Refusal
-from agentruns.core.patches import Patch, conditions_stated, end_now, finalizer_off, gate_off
+from agentruns.core.patches import Patch, approval_settled, conditions_stated, end_now, finalizer_off, gate_off
 from agentruns.core.resources import ApprovalState
 from agentruns.fresh import is_there
 from agentruns.store import Store
@@ -64,8 +64,8 @@ class Performer:
                 await self._cluster.delete_pods(self._namespace, self._run_uid)
             case DeleteRun():
                 await self._delete_run(action)
-            case StateConditions():
-                await self._state(action)
+            case SetConditions():
+                await self._set_conditions(action)
             case unreachable:
                 assert_never(unreachable)
         return None
@@ -97,12 +97,9 @@ class Performer:
     async def _adopt(self, manifest: dict[str, Any]) -> Refusal | None:
         """Takes in the object that was there already; whether it is the right one is decided from what it is."""
         name = manifest["metadata"]["name"]
-        try:
-            found = await self._cluster.get(resource_of(manifest), self._namespace, name)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            raise StaleError(f"{manifest['kind']} {name} was there and is gone") from error
+        found = await self._cluster.find(resource_of(manifest), self._namespace, name)
+        if found is None:
+            raise StaleError(f"{manifest['kind']} {name} was there and is gone")
         if foreign := _foreign(found, manifest):
             return Refusal(f"a {manifest['kind']} {name} {foreign} is there; delete it", for_now=True)
         self._take(await self._in_use_again(found) if LABEL_UNUSED_SINCE in _labels(found["metadata"]) else found)
@@ -121,28 +118,22 @@ class Performer:
 
     async def _settle(self, action: SettleApproval) -> None:
         """Writes the status under the version that was looked at, so that no decision slips in between."""
-        status = {"state": action.state.value}
-        if action.state is not ApprovalState.SUPERSEDED:
-            status["decidedAt"] = rfc3339(utc_now())
-        operations: Patch = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": action.resource_version},
-            {"op": "add", "path": "/status", "value": status},
-        ]
-        try:
-            settled = await self._cluster.patch(APPROVALS, self._namespace, action.name, operations, "status")
-        except ApiError as error:
-            await is_there(self._cluster, self._store, APPROVALS, (self._namespace, action.name), action.uid)
-            raise _stale_or(error) from error
-        self._store.take("Approval", settled)
+        decided = action.state is not ApprovalState.SUPERSEDED
+        status = {"state": action.state.value} | ({"decidedAt": rfc3339(utc_now())} if decided else {})
+        await self._patch_status(APPROVALS, action.name, action.uid, approval_settled(status, action.resource_version))
 
-    async def _state(self, action: StateConditions) -> None:
+    async def _set_conditions(self, action: SetConditions) -> None:
         operations = conditions_stated(action.before, action.conditions, action.resource_version)
+        await self._patch_status(RUNS, self._run, self._run_uid, operations)
+
+    async def _patch_status(self, resource: Resource, name: str, uid: str, operations: Patch) -> None:
+        """Patches a status under the version that was looked at; StaleError if that is not the latest."""
         try:
-            stated = await self._cluster.patch(RUNS, self._namespace, self._run, operations, "status")
+            patched = await self._cluster.patch(resource, self._namespace, name, operations, "status")
         except ApiError as error:
-            await is_there(self._cluster, self._store, RUNS, (self._namespace, self._run), self._run_uid)
+            await is_there(self._cluster, self._store, resource, (self._namespace, name), uid)
             raise _stale_or(error) from error
-        self._store.take("AgentRun", stated)
+        self._store.take(resource.kind, patched)
 
     async def _patch_pod(self, name: str, uid: str, operations: Patch) -> None:
         """Patches the pod of this UID and no other. A patch that does not apply any more was done before."""

@@ -26,9 +26,13 @@ class Queue:
         work: Callable[[Key], Awaitable[float | None]],
         failed: Callable[[Key, int, Exception], None],
         workers: int = 16,
+        noun: str = "run",
     ) -> None:
-        """`work` returns after how many seconds to look again, or None; `failed` is told how often in a row it did."""
-        self._work, self._failed, self._workers = work, failed, workers
+        """`work` returns after how many seconds to look again, or None; `failed` is told how often in a row it did.
+
+        `noun` is what the log calls the name of a key.
+        """
+        self._work, self._failed, self._workers, self._noun = work, failed, workers, noun
         self._turns: OrderedDict[str, deque[Key]] = OrderedDict()
         self._ready = asyncio.Semaphore(0)
         self._waiting: set[Key] = set()
@@ -117,7 +121,9 @@ class Queue:
                 delay = max(delay, wanted * random.uniform(1, 1.1))
                 self._not_before[key] = asyncio.get_running_loop().time() + wanted
             self._failed(key, failures, error)
-            log.warning("pass failed, again in %.1f s: %s", delay, error, extra=_fields(key), exc_info=failures == 3)
+            log.warning(
+                "pass failed, again in %.1f s: %s", delay, error, extra=self._fields(key), exc_info=failures == 3
+            )
             self.add_after(key, delay)
             return
         self._failures.pop(key, None)
@@ -141,6 +147,5 @@ class Queue:
                 self.add(key)
         self._set_timer()
 
-
-def _fields(key: Key) -> dict[str, str]:
-    return {"namespace": key[0], "run": key[1]}
+    def _fields(self, key: Key) -> dict[str, str]:
+        return {"namespace": key[0], self._noun: key[1]}

@@ -11,7 +11,7 @@ from agentruns.announce import Announcer
 from agentruns.answers import Answers, LaterError
 from agentruns.clock import utc_now
 from agentruns.cluster import RUNS, ApiError, Cluster
-from agentruns.core.actions import Create, Preparation, StateConditions, WriteClaim
+from agentruns.core.actions import Create, Preparation, SetConditions, WriteClaim
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.naming import Key
 from agentruns.core.observed import POD_LIMIT_REACHED, Observed, Refusal
@@ -85,7 +85,7 @@ class Pass:
             return LOOK_AGAIN
         for action in decision.actions:
             await self._perform(action)
-            if isinstance(action, StateConditions):
+            if isinstance(action, SetConditions):
                 self._app.announcer.state(self._run, action.conditions)
         self._follow_logs(decision.status)
         return None if decision.wake_at is None else (decision.wake_at - utc_now()).total_seconds()
@@ -188,5 +188,5 @@ class Pass:
         """The log of every running pod of a step in flight is followed for its result."""
         wanted = {step.pod_uid for step in status.steps if step.state in HOLDING_STATES}
         pods = self._app.store.pods(self._run.metadata.uid)
-        running = [pod for uid, pod in pods.items() if uid in wanted and pod.started_at and pod.end is None]
+        running = [pod for uid, pod in pods.items() if uid in wanted and pod.runs]
         self._app.followers.follow(self._run.metadata.namespace, self._run.metadata.uid, running)

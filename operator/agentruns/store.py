@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from agentruns.core.collecting import Shared, shared
-from agentruns.core.kubelet import pod_seen
+from agentruns.core.pod_status import pod_seen
 from agentruns.core.naming import LABEL_RUN_UID, Key
 from agentruns.core.observed import PodSeen, ToolResult
 from agentruns.core.records import HOLDING_STATES

@@ -20,7 +20,7 @@ CLASSES = {75: "Transient", 65: "Permanent"}
 
 MAX_RESULT = 1024 * 1024  # of what the program prints, and of the JSON made of it
 MAX_FILE = 1024 * 1024  # of an output that comes as a file
-MAX_ARGUMENTS = 8 * 1024 * 1024  # of JSON for the program
+MAX_ARGUMENTS = 8 * 1024 * 1024  # of JSON for the program, written with spaces: 4 MiB without (the contract)
 MAX_INLINE = 8 * 1024  # of JSON in one line; more goes in chunks
 CHUNK = 9000  # with base64, mark and numbers a line of at most 12 KiB
 MAX_TERMINATION = 3 * 1024  # the kubelet cuts at 4 KiB

@@ -10,7 +10,7 @@ import pytest
 from agentruns import answers, performing
 from agentruns.clock import utc_now
 from agentruns.cluster import APPROVALS, Body, Cluster, Resource
-from agentruns.core import aftermath, attempts, lifecycle, look, patches, settling, steps, watching
+from agentruns.core import aftermath, attempts, lifecycle, look, patches, settling, steps, underway
 from agentruns.core.actions import Action, CollectPods, ReleasePod, SettleApproval, Ungate
 from agentruns.core.attempts import Ended, Next, Outcome, Underway, examined, follows
 from agentruns.core.claims import turn_of
@@ -95,16 +95,16 @@ def _trying_again_whatever_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     def always(effect: Effect, outcome: Outcome) -> Next:
         return Next.RETRY if outcome is Outcome.UNKNOWN else follows(effect, outcome)
 
-    monkeypatch.setattr(watching, "follows", always)
+    monkeypatch.setattr(underway, "follows", always)
 
 
 def _going_on_before_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     def at_once(it: Look) -> Moved:
         found = examined(it.record, it.seen)
         assert isinstance(found, Ended)
-        return watching._after(it, found, follows(it.tool.effect, found.outcome))
+        return underway._after(it, found, follows(it.tool.effect, found.outcome))
 
-    monkeypatch.setattr(watching, "_closing", at_once)
+    monkeypatch.setattr(underway, "_closing", at_once)
 
 
 def _believing_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,13 +115,13 @@ def _believing_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _waiting_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    again = watching.again
+    again = underway.again
 
     def unrecorded(it: Look, ended: Ended) -> Moved:
         moved = again(it, ended)
         return replace(moved, record=moved.record.model_copy(update={"next_attempt_at": None}))
 
-    monkeypatch.setattr(watching, "again", unrecorded)
+    monkeypatch.setattr(underway, "again", unrecorded)
 
 
 def _ending_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +177,7 @@ def _keeping_what_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _giving_up_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    given_up = watching._given_up
+    given_up = underway._given_up
 
     def unasked(it: Look, pod: PodSeen) -> Moved | None:
         seen = replace(
@@ -185,7 +185,7 @@ def _giving_up_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         return given_up(replace(it, reader=replace(it.reader, seen=seen)), pod)
 
-    monkeypatch.setattr(watching, "_given_up", unasked)
+    monkeypatch.setattr(underway, "_given_up", unasked)
 
 
 def _claiming_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:

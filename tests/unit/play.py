@@ -14,14 +14,14 @@ from agentruns.core.actions import (
     Preparation,
     ReleasePod,
     SettleApproval,
-    StateConditions,
+    SetConditions,
     StopPod,
     Ungate,
     WriteClaim,
 )
 from agentruns.core.expressions import evaluated
 from agentruns.core.journal import records_in
-from agentruns.core.kubelet import pod_seen
+from agentruns.core.pod_status import pod_seen
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.observed import NoResult, Observed, PodSeen, Refusal, ToolResult
@@ -231,7 +231,7 @@ class Play:
                 status = ApprovalStatus(state=action.state, decided_at=self.now)
                 settled = self.approvals[action.name].model_copy(update={"status": status})
                 self.approvals = self.approvals | {action.name: settled}
-            case StopPod() | DeleteRun() | StateConditions():
+            case StopPod() | DeleteRun() | SetConditions():
                 pass
 
     def _open_beside(self, pod: PodSeen) -> list[PodSeen]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agentruns.core.kubelet import pod_seen
+from agentruns.core.pod_status import pod_seen
 from agentruns.core.observed import PodSeen
 
 ID = "containerd://1"

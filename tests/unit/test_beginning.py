@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from agentruns.core.actions import StateConditions, Ungate
+from agentruns.core.actions import SetConditions, Ungate
 from agentruns.core.lifecycle import decide
 from agentruns.core.observed import Refusal
 from agentruns.core.records import FORMAT_VERSION, Phase, RunStatus
@@ -110,7 +110,7 @@ def test_a_status_of_a_later_release_is_left_alone_and_says_so_once() -> None:
     decision = decide(run, seen())
     assert (decision.status, decision.preparations, decision.wake_at) == (run.status, (), None)
     [action] = decision.actions
-    assert isinstance(action, StateConditions)
+    assert isinstance(action, SetConditions)
     assert {(it.type, it.status, it.reason) for it in action.conditions} == {
         ("Reconciling", "False", "NewerFormat"),
         ("Stalled", "True", "NewerFormat"),

@@ -113,7 +113,7 @@ class DeleteRun:
 
 
 @dataclass(frozen=True)
-class StateConditions:
+class SetConditions:
     """Set these conditions of a run whose status is otherwise left as it is, in the version that was looked at."""
 
     before: tuple[Condition, ...]
@@ -122,4 +122,4 @@ class StateConditions:
 
 
 Preparation = Create | WriteClaim | SettleApproval | DeletePod
-Action = Ungate | StopPod | DeletePod | ReleasePod | CollectPods | DeleteRun | SettleApproval | StateConditions
+Action = Ungate | StopPod | DeletePod | ReleasePod | CollectPods | DeleteRun | SettleApproval | SetConditions

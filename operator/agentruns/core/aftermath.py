@@ -45,7 +45,7 @@ def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
         if ending or (pod.gated and pod.step in journal) or not _may_be_wanted(pod, record)
     ]
     actions = [action for pod, record in over for action in _for_pod(pod, record, seen, deleted=deleted)]
-    running = [pod for pod, _ in over if pod.started_at and pod.end is None]
+    running = [pod for pod, _ in over if pod.runs]
     wake_at = seen.now + (PATIENCE if deleted else GRACE) if running else None
     return Left(tuple(actions) + _unneeded_questions(status, seen), wake_at)
 
@@ -73,7 +73,7 @@ def _for_pod(pod: PodSeen, record: StepStatus | None, seen: Observed, *, deleted
     if pod.gated and not pod.deleting:
         return [DeletePod(pod.name, pod.uid, pod.resource_version)]
     actions: list[Action] = [ReleasePod(pod.name, pod.uid)] if pod.held else []
-    if pod.started_at is None or pod.end is not None:
+    if not pod.runs:
         return actions
     finished_at = record.finished_at if record and record.pod_uid == pod.uid else None
     late = deleted or (finished_at is not None and seen.now >= finished_at + GRACE)

@@ -60,7 +60,7 @@ def doubted(look: Look) -> Moved:
     """A step whose outcome is unknown: a person says what became of it."""
     found = examined(look.record, look.seen)
     if isinstance(found, Ended) and found.outcome is Outcome.SUCCEEDED and found.result:
-        return outputs.settled(look, found.result.output)  # it could be read after all: nobody need be asked
+        return outputs.judged(look, found.result.output)  # it could be read after all: nobody need be asked
     if is_open(look):
         return Moved(look.record)
     try:
@@ -99,7 +99,7 @@ def _happened(look: Look) -> Moved:
     given = look.seen.answer(GivenOutput(approval.metadata.name, approval.metadata.uid))
     wrong = given.message if isinstance(given, Lost) else outputs.misfit(look, given, compact(given), "decision.output")
     if not wrong:
-        return outputs.settled(look, given)
+        return outputs.judged(look, given)
     cause = look.record.message.partition(ASKED_ANEW)[0][:CAUSE_LENGTH]
     said = f"{cause}{ASKED_ANEW}: {wrong}"
     return Moved(look.recording(decision=None, asked_anew=look.record.asked_anew + 1, message=said).record)

@@ -12,7 +12,9 @@ from agentruns.core.records import StepStatus
 from agentruns.core.resources import Effect, Retry
 
 GRACE: Final = timedelta(seconds=5)
-"""What a pod gets to end by itself, after its result or after being told to stop."""
+"""What a pod gets to end by itself, after its result or after being told to stop; its grace period, too."""
+OVERTIME: Final = timedelta(seconds=60)
+"""How long after its timeout the kubelet ends a pod by itself, should nobody have stopped it."""
 PATIENCE: Final = timedelta(seconds=30)
 """How long to wait for a pod to follow an order before giving it again."""
 START_WINDOW: Final = timedelta(minutes=5)
@@ -90,23 +92,18 @@ def examined(step: StepStatus, seen: Observed) -> Ended | Underway:
             return Ended(Outcome.UNKNOWN, True, "PodLost", f"pod {step.pod} is gone, and with it what it did")
         return Underway()
     if result := seen.results.get(pod.uid):
-        return _said(result, closed=_has_ended(pod))
+        return _said(result, closed=not pod.active)
     if _never_began(pod):
         why = step.message if step.reason == NOT_STARTED else _why_not(pod)
         return Ended(Outcome.NEVER_STARTED, True, "NeverStarted", why or "its pod was removed unstarted")
-    if _has_ended(pod):
+    if not pod.active:
         return _finished(pod, seen)
     return Underway(_why_not(pod))
 
 
-def _has_ended(pod: PodSeen) -> bool:
-    """Whether its container has ended, known or not how; a pod in its last phase runs nothing any more."""
-    return pod.end is not None or pod.phase in ("Succeeded", "Failed")
-
-
 def may_run(pod: PodSeen) -> bool:
     """Whether a pod may do something yet: it has neither ended, nor is it being deleted without ever being bound."""
-    return not (_has_ended(pod) or (pod.deleting and not pod.node))
+    return pod.active and (bool(pod.node) or not pod.deleting)
 
 
 def _never_began(pod: PodSeen) -> bool:

@@ -47,7 +47,7 @@ def stored_length(value: Any) -> int:
 
 def digest(value: Any) -> str:
     """`sha256:` and the hex digest of a value's canonical JSON."""
-    return f"sha256:{hashlib.sha256(canonical(value)).hexdigest()}"
+    return digest_of(canonical(value))
 
 
 def digest_of(data: bytes) -> str:

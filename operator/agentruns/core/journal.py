@@ -137,7 +137,7 @@ def _oldest(status: RunStatus, room: int, seen: Observed) -> tuple[StepStatus, .
 def _is_held(record: StepStatus, seen: Observed) -> bool:
     """Whether the pod of a step that has ended still runs, or is to be released: that is read from the record."""
     pod = seen.pods.get(record.pod_uid)
-    return pod is not None and (pod.held or (pod.started_at is not None and pod.end is None))
+    return pod is not None and (pod.held or pod.runs)
 
 
 def _segment(run: AgentRun, status: RunStatus, records: tuple[StepStatus, ...]) -> tuple[Segment, str]:

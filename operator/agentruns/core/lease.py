@@ -23,7 +23,7 @@ class LeaseSpec(Model):
     holder_identity: str | None = None
     lease_duration_seconds: int | None = None
     acquire_time: str | None = None
-    renew_time: str | None = None
+    renew_time: str | None = None  # which nobody reads: that it changes is how a renewal is seen
     lease_transitions: int | None = None
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from agentruns.core.actions import Action, Create, Preparation, StateConditions, WriteClaim
+from agentruns.core.actions import Action, Create, Preparation, SetConditions, WriteClaim
 from agentruns.core.aftermath import after_the_end, loose_ends
 from agentruns.core.attempts import PATIENCE
 from agentruns.core.checks import check_run, unfit_to_settle
@@ -34,7 +34,7 @@ from agentruns.core.schedule import Tools, one_round
 from agentruns.core.sizes import room_in
 from agentruns.core.starting import RETRY_REFUSED
 from agentruns.core.summary import LISTED, observed
-from agentruns.core.watching import end_of
+from agentruns.core.underway import end_of
 
 TOOL_PATIENCE: Final = timedelta(minutes=2)
 """How long a run waits for a Tool that is not there yet: `kubectl apply -f dir/` comes in any order."""
@@ -84,7 +84,7 @@ def _left_alone(run: AgentRun, seen: Observed) -> Decision:
     said = unreadable(run.status, run.metadata.generation, seen.now)
     if run.is_final or set(said) <= set(run.status.conditions):
         return Decision(run.status)
-    return Decision(run.status, actions=(StateConditions(run.status.conditions, said, run.metadata.resource_version),))
+    return Decision(run.status, actions=(SetConditions(run.status.conditions, said, run.metadata.resource_version),))
 
 
 # ------------------------------------------------------------------------------------------ the beginning

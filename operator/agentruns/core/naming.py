@@ -37,6 +37,7 @@ _SETTLE: Final = "-settle"
 """No name in a spec has a `-`: the records beside its steps share no name with any, and no expression can read them."""
 
 _HASH_LENGTH: Final = 8
+_LONG_HASH: Final = 16
 _NAME_LENGTH: Final = 253
 _JOURNAL_HEAD: Final = 40
 """Of the run's name, since the status lists these names."""
@@ -82,26 +83,26 @@ def claim_name(namespace: str, task: str) -> str:
 
 def journal_name(run_name: str, digest: str) -> str:
     """The ConfigMap that holds a segment of a run's journal, named by its content."""
-    return _name(run_name[:_JOURNAL_HEAD], "journal", digest.removeprefix("sha256:")[:16])
+    return _name(run_name[:_JOURNAL_HEAD], "journal", _short(digest, _LONG_HASH))
 
 
 def revision_name(tool: str, digest: str) -> str:
     """The ControllerRevision that pins one content of a Tool."""
-    return _name(tool, digest.removeprefix("sha256:")[:16])
+    return _name(tool, _short(digest, _LONG_HASH))
 
 
 def egress_name(revision: str) -> str:
     """The NetworkPolicy that opens what one revision of a Tool may reach."""
-    return _name("agentrun-egress", fingerprint(revision)[:16])
+    return _name("agentrun-egress", revision_label(revision))
 
 
 def revision_label(revision: str) -> str:
     """A label value that stands for a revision; its name may be too long for a label."""
-    return fingerprint(revision)[:16]
+    return fingerprint(revision)[:_LONG_HASH]
 
 
-def _short(digest: str) -> str:
-    return digest.removeprefix("sha256:")[:_HASH_LENGTH]
+def _short(digest: str, length: int = _HASH_LENGTH) -> str:
+    return digest.removeprefix("sha256:")[:length]
 
 
 def _name(head: str, *tail: str) -> str:

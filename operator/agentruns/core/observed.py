@@ -64,8 +64,13 @@ class PodSeen:
 
     @property
     def active(self) -> bool:
-        """Whether it runs or may yet, and so counts towards the limits on active pods."""
+        """Whether it runs or may yet: its container has not ended, known or not how, nor is it in its last phase."""
         return self.end is None and self.phase not in ("Succeeded", "Failed")
+
+    @property
+    def runs(self) -> bool:
+        """Whether its container has started, and is not known to have ended."""
+        return self.started_at is not None and self.end is None
 
     @property
     def begun(self) -> bool:

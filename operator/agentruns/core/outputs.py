@@ -22,7 +22,7 @@ MAX_STORED: Final = 1_048_576
 """Bytes of one output in a ConfigMap: what a result may have, and what a ConfigMap takes."""
 
 
-def settled(look: Look, output: Any) -> Moved:
+def judged(look: Look, output: Any) -> Moved:
     """The step with this output: failed if it breaks the schema or a `verify` rule, succeeded otherwise."""
     try:
         return _judged(look, output)

@@ -23,15 +23,20 @@ def end_now(uid: str) -> Patch:
 
 
 def finalizer_off(uid: str, finalizers: tuple[str, ...]) -> Patch:
-    """Lets go of a pod that has these finalizers, this operator's among them; refused if they have changed."""
+    """Releases a pod that has these finalizers, this operator's among them; refused if they have changed."""
     place = f"/metadata/finalizers/{finalizers.index(FINALIZER_RESULT)}"
     return [_only(uid), {"op": "test", "path": place, "value": FINALIZER_RESULT}, {"op": "remove", "path": place}]
+
+
+def approval_settled(status: dict[str, str], version: str) -> Patch:
+    """Sets the status of an Approval in this version, so that no decision slips in between."""
+    return [_only_version(version), {"op": "add", "path": "/status", "value": status}]
 
 
 def conditions_stated(before: tuple[Condition, ...], conditions: tuple[Condition, ...], version: str) -> Patch:
     """Sets conditions of a status in this version, of which nothing else is touched."""
     places = {it.type: place for place, it in enumerate(before)}
-    test: Patch = [{"op": "test", "path": "/metadata/resourceVersion", "value": version}]
+    test = [_only_version(version)]
     bodies = [(it.type, it.model_dump(mode="json", by_alias=True)) for it in conditions]
     if not before:
         return [*test, {"op": "add", "path": "/status/conditions", "value": [body for _, body in bodies]}]
@@ -45,3 +50,7 @@ def conditions_stated(before: tuple[Condition, ...], conditions: tuple[Condition
 
 def _only(uid: str) -> dict[str, Any]:
     return {"op": "test", "path": "/metadata/uid", "value": uid}
+
+
+def _only_version(version: str) -> dict[str, Any]:
+    return {"op": "test", "path": "/metadata/resourceVersion", "value": version}

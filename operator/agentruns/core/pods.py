@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from agentruns.core.attempts import GRACE, OVERTIME
 from agentruns.core.files import File, file_name
 from agentruns.core.inputs import Attempt
 from agentruns.core.model import whole_seconds
@@ -48,8 +49,8 @@ def sandbox_pod(run: AgentRun, attempt: Attempt, not_after: datetime, sandbox: S
         "spec": {
             "schedulingGates": [{"name": GATE_RECORDED}],
             "restartPolicy": "Never",
-            "activeDeadlineSeconds": int(attempt.timeout.total_seconds()) + 60,
-            "terminationGracePeriodSeconds": 5,
+            "activeDeadlineSeconds": int((attempt.timeout + OVERTIME).total_seconds()),
+            "terminationGracePeriodSeconds": int(GRACE.total_seconds()),
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": {

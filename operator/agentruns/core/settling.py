@@ -25,7 +25,7 @@ from agentruns.core.records import (
     StepStatus,
 )
 from agentruns.core.resources import Effect, Settle, Step
-from agentruns.core.watching import again, hard_end, stopped
+from agentruns.core.underway import again, hard_end, stopped
 
 UNSETTLED: Final = "Unsettled"
 """The reason of a step in doubt about which its settle tool could say nothing, or was not asked."""
@@ -46,7 +46,7 @@ def settling(look: Look) -> Moved:
     """One move of a step in doubt whose Tool has a settle tool."""
     found = examined(look.record, look.seen)
     if isinstance(found, Ended) and found.outcome is Outcome.SUCCEEDED and found.result:
-        return outputs.settled(look, found.result.output)  # it could be read after all
+        return outputs.judged(look, found.result.output)  # it could be read after all
     if not look.record.is_settling or look.record.next_attempt_at is None:
         return _called(look.recording(reason=SETTLING), found)
     call = look.reader.records[settle_call(look.step.name)]
@@ -118,7 +118,7 @@ def _answer(look: Look, call: StepStatus) -> bool:
 def _happened(look: Look, call: StepStatus) -> Moved:
     """The step succeeded with what its settle tool returned; a person gives the output where that cannot be it."""
     tool, output = _settle(look).tool, look.reader.output(call)
-    moved = outputs.settled(look.recording(effect_state=look.effect(EffectState.DONE)), output)
+    moved = outputs.judged(look.recording(effect_state=look.effect(EffectState.DONE)), output)
     if moved.preparations:
         return Moved(look.record, preparations=moved.preparations)
     if moved.record.state is StepState.FAILED:

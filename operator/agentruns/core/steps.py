@@ -11,7 +11,7 @@ from agentruns.core.problems import Problem, within
 from agentruns.core.records import FINAL_STATES, IN_FLIGHT_STATES, EffectState, StepState, StepStatus
 from agentruns.core.settling import given_up, settling, unsettled
 from agentruns.core.starting import started, waited
-from agentruns.core.watching import stopped, watched
+from agentruns.core.underway import stopped, watched
 
 NOT_RETRIED: Final = "NotRetried"
 """The reason of a step that was given up between two attempts, the last of which may have had its effect."""

@@ -1,7 +1,7 @@
 """What the API server stores of a pod, read in our terms."""
 
 import pytest
-from agentruns.core.kubelet import pod_seen
+from agentruns.core.pod_status import pod_seen
 from agentruns.core.observed import PodSeen
 
 from tests.unit.builders import NOW, RUN_UID, a_pod, an_end

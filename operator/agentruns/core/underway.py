@@ -9,6 +9,7 @@ from agentruns.core.actions import DeletePod, StopPod, Ungate
 from agentruns.core.attempts import (
     GRACE,
     NOT_STARTED,
+    OVERTIME,
     PATIENCE,
     Ended,
     Next,
@@ -27,7 +28,7 @@ from agentruns.core.records import EffectState, StepState, StepStatus
 
 QUIET_START: Final = timedelta(seconds=2)
 """A pod that runs longer than this is recorded as Running; a shorter one needs no write for it."""
-HARD_END: Final = timedelta(seconds=60) + GRACE
+HARD_END: Final = OVERTIME + GRACE
 """How long after its timeout a pod has ended for certain, unless its node is lost: the kubelet ends it by itself."""
 _MAY_HAVE_DONE: Final = frozenset({Outcome.SUCCEEDED, Outcome.INVALID_RESULT, Outcome.UNKNOWN})
 
@@ -158,7 +159,7 @@ def _after(look: Look, ended: Ended, following: Next) -> Moved:
     look = look.recording(image=image, effect_state=_effect_state(look, ended.outcome))
     match following:
         case Next.SUCCEED:
-            return outputs.settled(look, ended.result.output if ended.result else None)
+            return outputs.judged(look, ended.result.output if ended.result else None)
         case Next.FAIL:
             return Moved(look.failed(ended.reason, ended.message))
         case Next.RETRY:
