@@ -106,6 +106,18 @@ def test_a_run_that_crashed_after_it_had_claimed_its_task_begins_it() -> None:
     assert again.claims[NAME]["metadata"]["resourceVersion"] == "1"
 
 
+def test_a_claim_says_what_the_tools_can_do_that_the_run_begins_with() -> None:
+    """Between claim and beginning a Tool may come to act that only read when the task was claimed."""
+    first = Play(a_run(*STEPS, idempotencyKey=KEY))
+    first.refused["ControllerRevision"] = Refusal("exceeded quota", for_now=True)
+    assert stands(first.go()) == ("Pending", "CreationRefused")
+    assert claim(first).effects == "None"
+    first.refused.clear()
+    first.tools |= PAYS
+    assert first.go(10).states() == {"look": "Prepared"}
+    assert claim(first).effects == "Possible"
+
+
 @dataclass
 class Overtaken(Play):
     """A run that another is quicker than: its first answers about claims are what was so before."""

@@ -190,14 +190,22 @@ def _given(question: Demand, seen: Observed) -> str | Lost:
 # ------------------------------------------------------------------------------------------- what a run writes
 
 
-def claimed(run: AgentRun, free: Free, tools: Iterable[ToolSpec]) -> WriteClaim:
-    """The claim with which a run takes a task that is free. Until it ends, all that its tools can do is possible."""
-    reads = all(tool.effect is Effect.READ_ONLY for tool in tools)
-    taken = _own(run, ClaimState.IN_FLIGHT, free.effects_before if reads else Effects.POSSIBLE)
+def claimed(run: AgentRun, turn: Free | Claim, tools: Iterable[ToolSpec]) -> WriteClaim | None:
+    """The claim that a run must have before it begins with these tools; None if the one that it has says so.
+
+    Until the run ends, all that its tools can do is possible: what a Tool says may have changed since it was claimed.
+    """
+    acts = any(tool.effect is not Effect.READ_ONLY for tool in tools)
+    if isinstance(turn, Claim):
+        if not acts or turn.effects is Effects.POSSIBLE:
+            return None
+        wider = turn.model_copy(update={"effects": Effects.POSSIBLE})
+        return WriteClaim(claim_manifest(run.metadata.namespace, wider))
+    taken = _own(run, ClaimState.IN_FLIGHT, Effects.POSSIBLE if acts else turn.effects_before)
     update = {
-        "effects_before": free.effects_before,
-        "decision": free.decision,
-        "resource_version": free.resource_version,
+        "effects_before": turn.effects_before,
+        "decision": turn.decision,
+        "resource_version": turn.resource_version,
     }
     return WriteClaim(claim_manifest(run.metadata.namespace, taken.model_copy(update=update)))
 

@@ -9,7 +9,7 @@ from agentruns.core.actions import Action, Create, Preparation, SetConditions, W
 from agentruns.core.aftermath import after_the_end, loose_ends
 from agentruns.core.attempts import PATIENCE
 from agentruns.core.checks import check_run, unfit_to_settle
-from agentruns.core.claims import Free, Turned, claimed, kept, turn_of
+from agentruns.core.claims import Turned, claimed, kept, turn_of
 from agentruns.core.conditions import unreadable
 from agentruns.core.journal import Folded, folded
 from agentruns.core.limits import ending, time_left
@@ -34,6 +34,7 @@ from agentruns.core.schedule import Tools, one_round
 from agentruns.core.sizes import room_in
 from agentruns.core.starting import RETRY_REFUSED
 from agentruns.core.summary import LISTED, observed
+from agentruns.core.tasks import Claim
 from agentruns.core.underway import end_of
 
 TOOL_PATIENCE: Final = timedelta(minutes=2)
@@ -109,9 +110,9 @@ def _begin(run: AgentRun, seen: Observed) -> Decision:
         return _without_tool(run, missing, seen)
     except Problem as problem:
         return _invalid(run, str(problem), seen)
-    if isinstance(turn, Free):
-        return _claiming(run, claimed(run, turn, seen.tools.values()), seen)
-    return _started(run, pins, turn.decision if turn else None, seen)
+    if turn and (write := claimed(run, turn, seen.tools.values())):
+        return _claiming(run, write, seen)
+    return _started(run, pins, turn.decision if isinstance(turn, Claim) else None, seen)
 
 
 def _started(run: AgentRun, pins: list[Pin], decided: RecordedDecision | None, seen: Observed) -> Decision:
