@@ -11,10 +11,10 @@ from agentruns.clock import utc_now
 from agentruns.cluster import APPROVALS, CONFIG_MAPS, PODS, REVISIONS, RUNS, ApiError, Cluster
 from agentruns.core.digests import digest, digest_of
 from agentruns.core.journal import records_in
-from agentruns.core.pod_status import pod_seen
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import JOURNAL_KEY, LABEL_RUN_UID, Key
 from agentruns.core.observed import PodSeen, ToolResult
+from agentruns.core.pod_status import pod_seen
 from agentruns.core.questions import (
     ClaimOf,
     Content,

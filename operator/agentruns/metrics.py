@@ -17,7 +17,7 @@ RUNS_FINISHED = Counter("agentruns_runs_finished_total", "Runs that came to thei
 PASS_SECONDS = Histogram("agentruns_reconcile_seconds", "Duration of a pass over a run.")
 PASS_ERRORS = Counter("agentruns_reconcile_errors_total", "Passes that failed and are tried again.", ["kind"])
 CONFLICTS = Counter(
-    "agentruns_record_conflicts_total", "Status writes refused because the run had changed, or gone, meanwhile."
+    "agentruns_record_conflicts_total", "Status writes refused because the run had changed meanwhile, or gone."
 )
 LEADER = Gauge("agentruns_leader", "1 if this operator works, 0 if it stands by.")
 QUEUE_DEPTH = Gauge(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from agentruns.core.collecting import Shared, shared
-from agentruns.core.pod_status import pod_seen
 from agentruns.core.naming import LABEL_RUN_UID, Key
 from agentruns.core.observed import PodSeen, ToolResult
+from agentruns.core.pod_status import pod_seen
 from agentruns.core.records import HOLDING_STATES
 from agentruns.core.resources import AgentRun, Approval, Tool, ToolSpec
 from agentruns.trimming import trimmed_run, trimmed_tool

@@ -13,18 +13,18 @@ from agentruns.core.actions import (
     DeleteRun,
     Preparation,
     ReleasePod,
-    SettleApproval,
     SetConditions,
+    SettleApproval,
     StopPod,
     Ungate,
     WriteClaim,
 )
 from agentruns.core.expressions import evaluated
 from agentruns.core.journal import records_in
-from agentruns.core.pod_status import pod_seen
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.lifecycle import Decision, decide
 from agentruns.core.observed import NoResult, Observed, PodSeen, Refusal, ToolResult
+from agentruns.core.pod_status import pod_seen
 from agentruns.core.questions import (
     ClaimOf,
     Costly,

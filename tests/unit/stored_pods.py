@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from agentruns.core.pod_status import pod_seen
 from agentruns.core.observed import PodSeen
+from agentruns.core.pod_status import pod_seen
 
 ID = "containerd://1"
 STARTED = "2026-01-02T11:59:59Z"

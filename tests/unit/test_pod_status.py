@@ -1,8 +1,8 @@
 """What the API server stores of a pod, read in our terms."""
 
 import pytest
-from agentruns.core.pod_status import pod_seen
 from agentruns.core.observed import PodSeen
+from agentruns.core.pod_status import pod_seen
 
 from tests.unit.builders import NOW, RUN_UID, a_pod, an_end
 from tests.unit.stored_pods import (

@@ -24,7 +24,7 @@ NOT_STARTED: Final = "NotStarted"
 
 
 class Outcome(StrEnum):
-    """What became of an attempt; the classes that a tool may say, and the two that none says of itself (docs/outcomes.md)."""
+    """What became of an attempt: the classes that a tool may say, and two that none says of itself (docs/outcomes.md)."""
 
     SUCCEEDED = "Succeeded"
     TRANSIENT = "Transient"
@@ -45,7 +45,7 @@ class Next(StrEnum):
 
 @dataclass(frozen=True)
 class Ended:
-    """An attempt with an outcome. `closed`: its container has ended, never began, or nobody will ever say: another may begin."""
+    """An attempt with an outcome. `closed`: its container has ended, never began, or nobody will ever say which."""
 
     outcome: Outcome
     closed: bool

@@ -1,4 +1,4 @@
-"""Starting an attempt: its pod is prepared behind a gate, then recorded, then ungated. Only a recorded UID may start."""
+"""Starting an attempt: its pod is made behind a gate, then recorded, then ungated. Only a recorded UID may start."""
 
 from dataclasses import replace
 from datetime import timedelta
