@@ -121,9 +121,8 @@ class Queue:
                 delay = max(delay, wanted * random.uniform(1, 1.1))
                 self._not_before[key] = asyncio.get_running_loop().time() + wanted
             self._failed(key, failures, error)
-            log.warning(
-                "pass failed, again in %.1f s: %s", delay, error, extra=self._fields(key), exc_info=failures == 3
-            )
+            fields = {"namespace": key[0], self._noun: key[1]}
+            log.warning("pass failed, again in %.1f s: %s", delay, error, extra=fields, exc_info=failures == 3)
             self.add_after(key, delay)
             return
         self._failures.pop(key, None)
@@ -146,6 +145,3 @@ class Queue:
                 del self._due[key]
                 self.add(key)
         self._set_timer()
-
-    def _fields(self, key: Key) -> dict[str, str]:
-        return {"namespace": key[0], self._noun: key[1]}

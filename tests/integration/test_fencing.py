@@ -108,7 +108,7 @@ def has_looked_again(operator: FaultyOperator, call: str) -> bool:
 
 
 def test_an_operator_that_wakes_while_another_is_at_it_asks_nobody(stage: Stage) -> None:
-    """What it finds is a pod that it has not recorded, and that was ungated: by the other, as the record says by now."""
+    """What it finds is a pod that it has not recorded, and that was ungated by the other, as the record says."""
     working = Life("working", "", (), steps=({"seconds": 5},))
     with opened_scene(stage) as scene, scene.operator("old") as old, scene.operator("new") as new:
         old.begin(Fault("create Pod", deed=Deed.STOP))

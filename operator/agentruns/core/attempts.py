@@ -24,7 +24,7 @@ NOT_STARTED: Final = "NotStarted"
 
 
 class Outcome(StrEnum):
-    """What became of an attempt: the classes that a tool may say, and two that none says of itself (docs/outcomes.md)."""
+    """What became of an attempt: the classes that a tool may say, and two that none says (docs/outcomes.md)."""
 
     SUCCEEDED = "Succeeded"
     TRANSIENT = "Transient"
