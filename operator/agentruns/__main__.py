@@ -77,7 +77,7 @@ async def operate(settings: Settings) -> None:
     queue = Queue(lambda key: reconcile(key, app), lambda *failed: _failed(app, *failed))
     tool_queue = Queue(lambda key: reconcile_tool(key, cluster, store), _tool_failed, workers=2, noun="tool")
     store = Store(queue.add, tool_queue.add)
-    announcer = Announcer(cluster, secrets.token_hex(4))
+    announcer = Announcer(cluster, own_identity(), secrets.token_hex(4))
     followers = Followers(cluster, store)
     room = Room(settings.limits, store, queue.add)
     answers = Answers(cluster, store, queue.add, Evaluators())

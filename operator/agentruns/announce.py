@@ -65,8 +65,9 @@ def _step_told(before: StepStatus, after: StepStatus) -> Told | None:
 class Announcer:
     """Tells transitions in the background: what is told never holds up what is done, and may be lost."""
 
-    def __init__(self, cluster: Cluster, instance: str) -> None:
-        self._cluster, self._instance = cluster, instance
+    def __init__(self, cluster: Cluster, reporter: str, unique: str) -> None:
+        """`reporter` is who tells: the operator's pod. `unique` is in the names of Events, for each process another."""
+        self._cluster, self._reporter, self._unique = cluster, reporter, unique
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BACKLOG)
         self._count = 0
 
@@ -93,7 +94,7 @@ class Announcer:
     def _offer(self, run: AgentRun, told: Told) -> None:
         self._count += 1
         try:
-            self._events.put_nowait(_event(run, told, f"{self._instance}-{self._count:x}"))
+            self._events.put_nowait(_event(run, told, f"{self._unique}-{self._count:x}", self._reporter))
         except asyncio.QueueFull:
             log.debug("an Event was dropped: too many wait to be written")
 
@@ -118,7 +119,7 @@ def _count(before: RunStatus, after: RunStatus) -> None:
         metrics.RUNS_FINISHED.labels(after.phase.value).inc()
 
 
-def _event(run: AgentRun, told: Told, unique: str) -> dict[str, Any]:
+def _event(run: AgentRun, told: Told, unique: str, reporter: str) -> dict[str, Any]:
     now = whole_seconds(utc_now())
     return {
         "apiVersion": EVENTS.api_version,
@@ -140,5 +141,5 @@ def _event(run: AgentRun, told: Told, unique: str) -> dict[str, Any]:
         "count": 1,
         "source": {"component": f"{GROUP}/operator"},
         "reportingComponent": f"{GROUP}/operator",
-        "reportingInstance": "operator",
+        "reportingInstance": reporter,
     }

@@ -73,7 +73,7 @@ class OperatorProcess:
             Answers(self._cluster, self.store, self._queue.add, evaluators),
             Room(settings.limits, self.store, self._queue.add),
             Followers(self._cluster, self.store),
-            Announcer(self._cluster, name),
+            Announcer(self._cluster, name, name),
             settings,
         )
         self._watches: list[Watch] = []

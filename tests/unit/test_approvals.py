@@ -6,6 +6,7 @@ import pytest
 from agentruns.core.approvals import Demand, because, doubt_request, effect_request, escaped, escaped_deep, is_ours
 from agentruns.core.approvals import demand as demand_for
 from agentruns.core.inputs import Attempt, Reader
+from agentruns.core.model import shown_digest
 from agentruns.core.problems import Problem
 from agentruns.core.records import StepStatus
 from agentruns.core.resources import AgentRun, Approval, Step
@@ -218,6 +219,15 @@ def test_a_person_is_shown_everything_about_an_effect() -> None:
         "onReject": "the run ends as Failed, Rejected",
         "askedBefore": 2,
     }
+
+
+def test_where_an_argument_comes_from_a_file_the_file_is_part_of_what_is_shown() -> None:
+    """Else a question that names another file could be there first, and an answer to it would count for this one."""
+    shown = request(an_attempt())
+    at = {"at": "/report", "configMap": "r-fetch-output-1a2b3c4d", "digest": "sha256:1"}
+    digests = {shown_digest(shown | files) for files in ({}, {"files": [at]}, {"files": [at | {"digest": "sha256:2"}]})}
+    assert len(digests) == 3
+    assert shown_digest(shown | {"files": []}) == shown_digest(shown)
 
 
 def test_a_rejection_that_may_be_is_announced_as_such() -> None:

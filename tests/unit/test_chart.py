@@ -210,6 +210,7 @@ def test_there_is_always_one_operator_that_is_ready() -> None:
     assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
     budget = named(objects, "PodDisruptionBudget")["spec"]
     assert (budget["maxUnavailable"], budget["selector"]) == (1, deployment["selector"])
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
     assert deployment["selector"]["matchLabels"].items() <= deployment["template"]["metadata"]["labels"].items()
 
 

@@ -88,7 +88,8 @@ def shown_digest(request: Any) -> Any:
     """The digest of what an approver goes by in a request; anything else is taken for one already."""
     if not isinstance(request, dict):
         return request
-    return digest({field: request.get(field) or "" for field in SHOWN_FIELDS})
+    files = {"files": request["files"]} if request.get("files") else {}  # few have any, and none had before there were
+    return digest({field: request.get(field) or "" for field in SHOWN_FIELDS} | files)
 
 
 Shown = Annotated[str, BeforeValidator(shown_digest)]
