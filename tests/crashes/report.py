@@ -103,12 +103,12 @@ def page(matrix: Matrix, machine: Machine) -> str:
 def _summary(found: list[Found]) -> list[str]:
     """What counts, in figures."""
     taken = [it for it in found if it.phase != NOT_TAKEN]
-    once = [it for it in taken if it.case.effect == "NonIdempotent"]
+    once = [it for it in taken if it.case.effect == "NonIdempotent" and it.times]  # of one that is stuck none is known
     return [
         f"- {len(found)} cases, of which {sum(not it.wrong for it in found)} ended as they must; "
         f"not taken: {len(found) - len(taken)}",
         f"- duplicates of NonIdempotent effects: {sum(n > 1 for it in once for n in it.times)}, in {len(once)} cases",
-        f"- lost results: {sum('lost:' in w for it in taken for w in it.wrong)}",
+        f"- lost results: {sum(w.startswith('lost: ') for it in taken for w in it.wrong)}",
         f"- runs stuck: {sum(it.phase == STUCK for it in taken)}",
         f"- asked about though the result could be read: {sum(it.doubts > it.case.doubts for it in taken)}",
     ]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import cycle
+from itertools import cycle, takewhile
 
 import pytest
 
@@ -14,7 +14,7 @@ from tests.crashes.cases import case_of, crashed, tried
 from tests.crashes.disruptions import STATES, disrupted
 from tests.crashes.effects import counted
 from tests.crashes.fail_over import failed_over
-from tests.crashes.lives import ALL, LIVES, OTHER_CALLS, PLAIN, Life
+from tests.crashes.lives import ALL, LIVES, OTHER_CALLS, PLAIN, Life, Point
 from tests.crashes.operators import Call
 from tests.crashes.scene import Stage
 from tests.crashes.undisturbed import undisturbed
@@ -59,6 +59,18 @@ def test_every_call_in_the_life_of_a_step_has_its_place_in_the_matrix(
             named[call] = max(named[call], number)
     assert made.keys() <= named.keys()
     assert {call: times for call, times in (made - named).items() if is_write(call)} == {}
+    assert {it for it in own_writes(life, calls_of) if it[0] == "put AgentRun/status"} <= set(life.points)
+
+
+def own_writes(life: Life, calls_of: dict[str, list[Call]]) -> list[Point]:
+    """The writes of a life from where it parts with each of those above it; its Tools are told of beside it."""
+    writes = {
+        name: [(it.call, it.number) for it in calls if is_write(it.call) and it.call != "put Tool/status"]
+        for name, calls in calls_of.items()
+    }
+    mine, others = writes[life.name], [writes[it.name] for it in LIVES[: LIVES.index(life)]]
+    shared = (sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(mine, it, strict=False))) for it in others)
+    return mine[max(shared, default=0) :]
 
 
 def test_a_result_that_is_lost_with_its_pod_is_made_again_or_asked_about(stage: Stage) -> None:

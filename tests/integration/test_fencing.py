@@ -1,14 +1,16 @@
 """No clock, no lease and no leader is part of the proof: an operator that sleeps through everything does no harm.
 
 The old operator is stopped directly before the bytes of a call are sent. A new one finishes the step, its pod is
-collected and its name is free again; then the old one wakes, and sends its bytes.
+collected and its name is free again; then the old one wakes, and sends its bytes. With a Lease it ends over that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from agentruns.core.naming import GATE_RECORDED
@@ -59,18 +61,22 @@ class Late:
 
 @contextmanager
 def too_late(stage: Stage, call: str, effect: str) -> Iterator[Late]:
-    """A new operator finishes the run, its pod is deleted, and there is no operator any more but the old one."""
-    with opened_scene(stage) as scene, scene.operator("old") as old:
-        old.begin(Fault(call, deed=Deed.STOP))
-        scene.begin(ONE_STEP, effect)
-        until(old.has_stopped, "the old operator is stopped")
-        with scene.operator("new") as new:
-            new.begin()
-            until(lambda: is_over(scene), "the new operator has finished the run")
-            [pod] = scene.space.pods(RUN)
-            scene.space.delete("pods", pod["metadata"]["name"])
-            until(lambda: not scene.space.pods(RUN), "the name of its pod is free")
-        yield Late(scene, old, call, pod)
+    """Of two operators without a Lease the old one sleeps, while the new one goes on."""
+    with opened_scene(stage) as scene, scene.operator("old") as old, scene.operator("new") as new:
+        yield slept_through(scene, old, new, call, effect)
+
+
+def slept_through(scene: Scene, old: FaultyOperator, new: FaultyOperator, call: str, effect: str) -> Late:
+    """The new operator has finished the run, and its pod is deleted."""
+    old.begin(Fault(call, deed=Deed.STOP))
+    scene.begin(ONE_STEP, effect)
+    until(old.has_stopped, "the old operator is stopped")
+    new.begin()
+    until(lambda: is_over(scene), "the new operator has finished the run")
+    [pod] = scene.space.pods(RUN)
+    scene.space.delete("pods", pod["metadata"]["name"])
+    until(lambda: not scene.space.pods(RUN), "the name of its pod is free")
+    return Late(scene, old, call, pod)
 
 
 @pytest.mark.parametrize("effect", ["ReadOnly", "NonIdempotent"])
@@ -84,7 +90,25 @@ def test_what_an_operator_sends_too_late_starts_nothing(stage: Stage, call: str,
         assert effects_of(late.scene, RUN) == ((1,), [])
 
 
-def test_what_an_operator_lets_go_too_late_is_no_other_pod_of_the_name(stage: Stage) -> None:
+def test_a_leader_that_slept_through_its_lease_starts_nothing_and_ends(stage: Stage) -> None:
+    with ThreadPoolExecutor(len(BEFORE_ITS_BYTES)) as pool:
+        list(pool.map(partial(_a_leader_sleeps, stage), (call for call, _ in BEFORE_ITS_BYTES)))
+
+
+def _a_leader_sleeps(stage: Stage, call: str) -> None:
+    with opened_scene(stage) as scene, scene.replica("old") as old, scene.replica("new") as new:
+        slept_through(scene, old, new, call, "NonIdempotent")
+        assert new.leads_since(), "the new operator has the Lease"
+        before = scene.space.status(RUN)
+        old.wake()
+        until(old.has_ended, "the old leader has ended")
+        assert old.exit_code() == 1
+        until(lambda: not scene.space.pods(RUN), "nothing is left of what it made")
+        assert scene.space.status(RUN) == before
+        assert effects_of(scene, RUN) == ((1,), [])
+
+
+def test_what_an_operator_ungates_too_late_is_no_other_pod_of_the_name(stage: Stage) -> None:
     with too_late(stage, "ungate Pod", "NonIdempotent") as late:
         name, gate = late.pod["metadata"]["name"], [{"name": GATE_RECORDED}]
         spec = {key: late.pod["spec"][key] for key in ("containers", "volumes", "securityContext")}
