@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from agentruns.cluster import Cluster, Resource
 Body = dict[str, Any]
 OPERATOR = "system:serviceaccount:agentruns-system:agentruns-operator"
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+_TIMES = ("requestReceivedTimestamp", "stageTimestamp")
 
 
 async def watch(
@@ -69,14 +71,20 @@ class Moments:
         return self.seen[name, state]
 
 
-def writes_since(log: Path, offset: int, user: str = OPERATOR) -> Counter[str]:
-    """The writes of an account in the audit log after an offset, by verb and resource."""
-    found: Counter[str] = Counter()
+def writes_since(log: Path, offset: int) -> Counter[str]:
+    """The operator's writes in the audit log after an offset, by verb and resource."""
+    return Counter(what for what, _ in writes(log, offset))
+
+
+def writes(log: Path, offset: int) -> Iterator[tuple[str, float]]:
+    """Verb and resource of each write of the operator in the audit log after an offset, and the seconds it took."""
     with log.open() as lines:
         lines.seek(offset)
         for line in lines:
             event = json.loads(line)
-            if event["stage"] == "ResponseComplete" and event["verb"] in WRITES and event["user"]["username"] == user:
+            ours = event["user"]["username"] == OPERATOR
+            if ours and event["stage"] == "ResponseComplete" and event["verb"] in WRITES:
                 place = event["objectRef"]
-                found["/".join(filter(None, (event["verb"], place["resource"], place.get("subresource"))))] += 1
-    return found
+                begun, ended = (datetime.fromisoformat(event[it]) for it in _TIMES)
+                what = "/".join(filter(None, (event["verb"], place["resource"], place.get("subresource"))))
+                yield what, (ended - begun).total_seconds()

@@ -1,4 +1,4 @@
-"""Prints a Markdown table of what one operator bears, on a node that costs nothing.
+"""What one operator bears, on a node that costs nothing: thousands of runs at once, one of a thousand steps.
 
 The operator is a process of this machine, confined to the benchmark's own namespace, with the account it has in the
 cluster; the installed one is not there meanwhile.
@@ -7,7 +7,7 @@ cluster; the installed one is not there meanwhile.
 import asyncio
 import os
 import secrets
-import sys
+import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from agentruns.cluster import PODS, RUNS, Cluster
 
 from tests import installed
 from tests.bench import manifests, process
-from tests.bench.api import Moments, writes_since
+from tests.bench.api import Moments, writes, writes_since
 from tests.bench.fake_node import FOREVER, FakeNode
 from tests.bench.report import row
 from tests.cluster.places import AUDIT_LOG
@@ -115,6 +115,7 @@ async def long_run(cluster: Cluster, node: FakeNode, place: Path) -> None:
     """One run of many steps in sequence: what a step takes at the beginning and at the end."""
     loop = asyncio.get_running_loop()
     async with namespace(cluster) as space, confined(place, space, node) as operator:
+        offset = AUDIT_LOG.stat().st_size if AUDIT_LOG.exists() else 0
         progress = lambda run: str(run.get("status", {}).get("progress", "")).partition("/")[0]  # noqa: E731
         async with Moments(cluster, RUNS, space, progress) as runs:
             before, start = process.cpu_seconds(process.of(operator.pid)), loop.time()
@@ -127,6 +128,16 @@ async def long_run(cluster: Cluster, node: FakeNode, place: Path) -> None:
         row("a step in sequence, at the end", f"{last:.1f} ms, {last / first:.2f} times", f"the last {LONG - 110}")
         row("steps a second of one run", f"{LONG / took:.0f}", f"{LONG} steps in sequence")
         row("processor time of the operator a step", f"{used / LONG * 1000:.1f} ms", "the same run")
+        if AUDIT_LOG.exists():
+            await asyncio.sleep(3)  # the API server writes its log in batches
+            _told_of_records([it for what, it in writes(AUDIT_LOG, offset) if what == "update/agentruns/status"])
+
+
+def _told_of_records(seconds: list[float]) -> None:
+    """What it took to write the status near the beginning of a long run, and near its end."""
+    early, late = (statistics.median(some) * 1000 for some in (seconds[10:110], seconds[-110:-10]))
+    row("a write of the status, at the beginning", f"{early:.1f} ms", "median of 100, in the audit log")
+    row("a write of the status, at the end", f"{late:.1f} ms, {late / early:.2f} times", "the same")
 
 
 async def live(cluster: Cluster, node: FakeNode, place: Path, count: int, tool: str, phase: str) -> None:
@@ -148,10 +159,8 @@ async def live(cluster: Cluster, node: FakeNode, place: Path, count: int, tool: 
         row(f"{count} runs {what}: restart to ready", f"{ready:.1f} s", "a new process")
 
 
-async def main() -> None:
-    """Measures and prints."""
-    cluster = await Cluster.connect()
-    print("| what | measured | how |\n| --- | --- | --- |")
+async def measured(cluster: Cluster) -> None:
+    """Prints the rows of the table."""
     with tempfile.TemporaryDirectory() as folder, installed.absent():
         async with FakeNode(await Cluster.connect()) as node:
             await burst(cluster, node, Path(folder))
@@ -159,8 +168,3 @@ async def main() -> None:
             for count in LIVE:
                 await live(cluster, node, Path(folder), count, "endless", "Running")
                 await live(cluster, node, Path(folder), count, "asking", "AwaitingApproval")
-    await cluster.close()
-
-
-if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))

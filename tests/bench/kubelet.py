@@ -1,0 +1,172 @@
+"""What runs cost on a real kubelet, beside bare pods: latency, writes, two hundred at once, a thousand that wait."""
+
+import asyncio
+import os
+import secrets
+import statistics
+from functools import partial
+from typing import Any
+
+from agentruns.cluster import APPROVALS, PODS, RUNS, Cluster
+
+from tests.bench import manifests, process
+from tests.bench.api import Moments, writes_since
+from tests.bench.report import row, spread
+from tests.cluster.places import AUDIT_LOG
+from tests.images import sandbox_image
+
+WAITING = int(os.environ.get("BENCH_WAITING", "1000"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "20"))
+AT_ONCE = int(os.environ.get("BENCH_AT_ONCE", "200"))
+STEPS = 5
+MERGE_PATCH = "application/merge-patch+json"
+
+
+async def bare_pods(cluster: Cluster, namespace: str) -> list[float]:
+    """Seconds from the answer to the create of a pod to its line being read, once per round."""
+    loop = asyncio.get_running_loop()
+    found = []
+    async with Moments(cluster, PODS, namespace, lambda pod: pod.get("status", {}).get("phase", "")) as pods:
+        for number in range(ROUNDS):
+            name = f"bare-{number}"
+            await cluster.create(manifests.bare_pod(manifests.sandbox(namespace, sandbox_image()), name))
+            start = loop.time()
+            await pods.at(name, "Running")
+            async with cluster.pod_log(namespace, name, "tool", follow=True) as stream:
+                await stream.readline()
+            found.append(loop.time() - start)
+            await asyncio.sleep(0.5)
+    return found
+
+
+async def runs_of(cluster: Cluster, namespace: str, steps: int) -> list[float]:
+    """Seconds from the answer to the create of a run to Succeeded on a watch, once per round."""
+    loop = asyncio.get_running_loop()
+    found = []
+    async with Moments(cluster, RUNS, namespace, lambda run: run.get("status", {}).get("phase", "")) as runs:
+        for number in range(ROUNDS):
+            name = f"run-{steps}-{number}"
+            await cluster.create(manifests.run(namespace, name, steps))
+            start = loop.time()
+            found.append(await runs.at(name, "Succeeded") - start)
+            await asyncio.sleep(0.5)
+    return found
+
+
+def _is_in(phases: set[str], body: dict[str, Any]) -> str:
+    return "reached" if body.get("status", {}).get("phase") in phases else ""
+
+
+async def at_once(cluster: Cluster, namespace: str) -> dict[str, float]:
+    """How many a minute one kubelet takes, all asked for at once: bare pods until they run, runs until they succeed."""
+    loop = asyncio.get_running_loop()
+    sandbox = manifests.sandbox(namespace, sandbox_image())
+    pods = [manifests.bare_pod(sandbox, f"many-{number}") for number in range(AT_ONCE)]
+    runs = [manifests.run(namespace, f"many-{number}", 1) for number in range(AT_ONCE)]
+    found = {}
+    begun = {"Running", "Succeeded"}  # one that ends at once is never seen to run
+    for what, bodies, resource, phases in (("bare", pods, PODS, begun), ("runs", runs, RUNS, {"Succeeded"})):
+        before = process.cpu_seconds(process.operator())
+        async with Moments(cluster, resource, namespace, partial(_is_in, phases)) as seen:
+            start = loop.time()
+            await asyncio.gather(*(cluster.create(body) for body in bodies))
+            last = max([await seen.at(body["metadata"]["name"], "reached", 600) for body in bodies])
+        found[what] = AT_ONCE / (last - start) * 60
+        found[f"{what} cpu"] = (process.cpu_seconds(process.operator()) - before) / AT_ONCE * 1000
+    return found
+
+
+async def waiting_runs(cluster: Cluster, namespace: str) -> dict[str, float]:
+    """What runs cost that wait for a person: how soon they wait, what they hold, how soon a decision is acted on."""
+    loop = asyncio.get_running_loop()
+    await cluster.create(manifests.tool(namespace, sandbox_image(), "Always", "asking"))
+    phase = Moments(cluster, RUNS, namespace, lambda run: run.get("status", {}).get("phase", ""))
+    gate = asyncio.Semaphore(50)
+
+    async def create(number: int) -> None:
+        async with gate:
+            await cluster.create(manifests.run(namespace, f"wait-{number}", 1, "asking"))
+
+    async with phase as runs:
+        start = loop.time()
+        await asyncio.gather(*(create(number) for number in range(WAITING)))
+        created = loop.time() - start
+        for number in range(WAITING):
+            await runs.at(f"wait-{number}", "AwaitingApproval", 600)
+        waiting = loop.time() - start
+        operator = process.operator()
+        await asyncio.sleep(20)
+        rest = await process.cpu_share(operator, 30)
+        decided = await _decisions(cluster, namespace)
+    return {
+        "created": created,
+        "waiting": waiting,
+        "cpu": rest,
+        "rss": process.resident_mib(operator),
+        "decision": statistics.median(decided),
+    }
+
+
+async def _decisions(cluster: Cluster, namespace: str) -> list[float]:
+    """Seconds from the answer to a decision's patch to the step's pod being seen, once per round."""
+    loop = asyncio.get_running_loop()
+    approvals = [it async for page, _ in cluster.pages(APPROVALS, namespace) for it in page][:ROUNDS]
+    found = []
+    async with Moments(cluster, PODS, namespace, lambda _: "there") as pods:
+        for approval in approvals:
+            decision = {"verdict": "Approve", "digest": approval["spec"]["digest"]}
+            path = APPROVALS.path(namespace, approval["metadata"]["name"])
+            before = set(pods.seen)
+            await cluster._call("PATCH", path, {"spec": {"decision": decision}}, content_type=MERGE_PATCH)
+            start = loop.time()
+            while not (new := set(pods.seen) - before):
+                await asyncio.sleep(0.001)
+            found.append(pods.seen[new.pop()] - start)
+            await asyncio.sleep(1)
+    return found
+
+
+async def measured(cluster: Cluster) -> None:
+    """Prints the rows of the table."""
+    space = f"bench-{secrets.token_hex(3)}"
+    await cluster._call("POST", "/api/v1/namespaces", manifests.namespace(space))
+    await cluster.create(manifests.tool(space, sandbox_image()))
+    await _in_sequence(cluster, space)
+    await _all_at_once(cluster, space)
+    if WAITING:
+        await _waiting(cluster, space)
+    await cluster._call("DELETE", f"/api/v1/namespaces/{space}")
+
+
+async def _in_sequence(cluster: Cluster, space: str) -> None:
+    bare = await bare_pods(cluster, space)
+    row("bare pod, created to its line read", spread(bare), f"{ROUNDS} in sequence, the same pod without the operator")
+    offset = AUDIT_LOG.stat().st_size if AUDIT_LOG.exists() else 0
+    one = await runs_of(cluster, space, 1)
+    row("run of one step, created to Succeeded", spread(one), f"{ROUNDS} in sequence, seen on a watch")
+    many = await runs_of(cluster, space, STEPS)
+    each = (statistics.median(many) - statistics.median(one)) / (STEPS - 1)
+    more = (each - statistics.median(bare)) * 1000
+    row("each further step, over the bare pod", f"{more:+.0f} ms", f"runs of {STEPS} steps less runs of one")
+    if AUDIT_LOG.exists():
+        await asyncio.sleep(3)  # the API server writes its log in batches
+        steps = ROUNDS * (STEPS + 1)
+        for what, count in sorted(writes_since(AUDIT_LOG, offset).items()):
+            row(f"writes of the operator: {what}", f"{count / steps:.2f} a step", f"audit log, {steps} steps")
+
+
+async def _all_at_once(cluster: Cluster, space: str) -> None:
+    burst = await at_once(cluster, space)
+    share = burst["runs"] / burst["bare"]
+    row(f"{AT_ONCE} bare pods at once, until all run", f"{burst['bare']:.0f} a minute", "what the kubelet can do")
+    told = f"{burst['runs']:.0f} a minute, {share:.2f} of that"
+    row(f"{AT_ONCE} runs of one step at once", told, "until all succeeded")
+    row("processor time of the operator a run", f"{burst['runs cpu']:.1f} ms", "the same runs")
+
+
+async def _waiting(cluster: Cluster, space: str) -> None:
+    found = await waiting_runs(cluster, space)
+    times = f"{found['created']:.1f} s / {found['waiting']:.1f} s"
+    row(f"{WAITING} runs created / all waiting", times, "one client")
+    row(f"at rest with {WAITING} waiting runs", f"{found['cpu']:.2f} % of a core, {found['rss']:.0f} MiB", "30 s")
+    row("decision patched to pod created", f"p50 {found['decision'] * 1000:.0f} ms", f"{ROUNDS} decisions")
