@@ -10,13 +10,15 @@ from tests.cluster.places import BRIDGE, DATA, NODE_ADDRESS, POD_RANGE
 CNI_PLUGINS = Path("/usr/lib/cni")
 CNI_CONFIG = DATA / "cni" / "config"
 _NAME = "agentruns-pods"
+_HARDWARE_ADDRESS = "02:00:0a:d5:00:01"
+"""Without one of its own a bridge takes that of a pod, and another when that one goes: who is just connecting hangs."""
 # Written by the CNI library, which has no setting for the place.
 _CNI_RESULTS = Path("/var/lib/cni/results")
 
 
 def make() -> None:
     """Makes the bridge, and tells the container runtime how to plug pods into it."""
-    output(["ip", "link", "add", BRIDGE, "type", "bridge"])
+    output(["ip", "link", "add", BRIDGE, "address", _HARDWARE_ADDRESS, "type", "bridge"])
     output(["ip", "address", "add", f"{NODE_ADDRESS}/{POD_RANGE.partition('/')[2]}", "dev", BRIDGE])
     output(["ip", "link", "set", BRIDGE, "up"])
     _make_bridged_traffic_visible()
