@@ -105,7 +105,7 @@ def counted() -> Iterator[Effects]:
             number = effects.happen(what, key, *attempt_and_pod) if attempt_and_pod else effects.number(what, key)
             self.wfile.write(f"{number}\n".encode())
 
-    with socketserver.ThreadingTCPServer((_address_for_pods(), 0), Told) as server:
+    with _Server((_address_for_pods(), 0), Told) as server:
         host, port = server.server_address[:2]
         effects = Effects((str(host), port))
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -113,6 +113,10 @@ def counted() -> Iterator[Effects]:
             yield effects
         finally:
             server.shutdown()
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True  # whoever is connected at the end and says nothing is not waited for
 
 
 def _address_for_pods() -> str:
