@@ -82,7 +82,7 @@ async def operate(settings: Settings) -> None:
     room = Room(settings.limits, store, queue.add)
     answers = Answers(cluster, store, queue.add, Evaluators())
     app = App(cluster, store, answers, room, followers, announcer, settings)
-    watches = Watches()
+    watches = Watches(store.take_event)
     health = Health(queue, watches)
     metrics.serve(settings.metrics_port)
     await health.serve(settings.health_port)

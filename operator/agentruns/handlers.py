@@ -1,4 +1,4 @@
-"""kopf's events, turned into what is known and what is looked at next. The only module that knows kopf."""
+"""What kopf lists and watches, turned into what is known and looked at next. The only module that knows kopf."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ BACKOFFS: Final = (1, 1, 2, 3, 5, 8, *(MAX_WAIT,) * 10_000)
 
 
 def register(registry: kopf.OperatorRegistry, store: Store, watches: Watches) -> None:
-    """Has every object that this operator reads taken into the store, and nothing else done."""
+    """Has every object that this operator reads watched, and taken into the store as it is listed; nothing else."""
     kopf.on.login(registry=registry)(partial(_login, watches))
     for resource in WATCHED:
         _watch(registry, store, resource)

@@ -3,7 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from agentruns.core.collecting import Shared, shared
@@ -66,6 +66,10 @@ class Store:
             self._put(new, body)
             self._known[new.uid] = new
 
+    def take_event(self, type_: str, body: Body) -> None:
+        """What a watch tells of an object."""
+        self.take(body["kind"], body, gone=type_ == "DELETED")
+
     def take_list(self, kind: str, namespace: str | None, uids: set[str], version: int) -> None:
         """What was known of a kind before this list of it was made, and is not in it, is gone."""
         vanished = [
@@ -110,8 +114,11 @@ class Store:
                 if run.is_final:
                     self._tell_task(run)
             case "Pod":
-                pod = self._pods.setdefault(new.run_uid, {})[new.uid] = pod_seen(body)
+                pods, pod = self._pods.setdefault(new.run_uid, {}), pod_seen(body)
+                before, pods[new.uid] = pods.get(new.uid), pod
                 self._count(new, active=pod.active)
+                if before == replace(pod, resource_version=before.resource_version if before else ""):
+                    return  # a kubelet reports much of which nothing follows
             case "Approval":
                 self._approvals.setdefault(new.run_uid, {})[new.uid] = Approval.model_validate(body)
             case "Tool":

@@ -1,11 +1,13 @@
-"""What kopf asks of the API server, on its way there and back: paced, and told as signs of life.
+"""What kopf asks of the API server, on its way there and back: paced, taken in, and told as signs of life.
 
-kopf asks again at once when a watch ends, and ends itself over answers that pass: both are put right here.
+kopf asks again at once when a watch ends, and ends itself over answers that pass: both are put right here. What a watch
+tells is taken in on its way, since kopf spends more computing on an event than all that follows from it.
 """
 
 import asyncio
+import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,7 +24,6 @@ BROKEN_SECONDS: Final = 10
 MAX_WAIT: Final = 10.0
 _CALM_SECONDS: Final = 15.0
 _KOPF_TRIES_AGAIN: Final = (401, 403, 429)
-_ERROR: Final = b'\n{"type":"ERROR"'
 _GONE: Final = b'{"type":"ERROR","object":{"kind":"Status","code":410}}\n'
 """What has kopf list everything again and watch from there on."""
 
@@ -62,7 +63,9 @@ class _Signs:
 class Watches:
     """Middleware of kopf's HTTP session, which may have several over time."""
 
-    def __init__(self) -> None:
+    def __init__(self, take: Callable[[str, dict[str, Any]], None]) -> None:
+        """`take` is called with the type of each event and its object."""
+        self._take = take
         self._paces: dict[str, _Pace] = {}
         self._signs: dict[str, _Signs] = {}
         self.gap = asyncio.Event()
@@ -118,8 +121,41 @@ class Watches:
             response.status, response.content = 200, _Body(response.content, _gone())  # type: ignore[assignment]
         elif response.status == 200:
             signs.broken_since = None
-            response.content = _Body(response.content, _events(response.content, signs))  # type: ignore[assignment]
+            response.content = _Body(response.content, self._events(response.content, signs))  # type: ignore[assignment]
         return response
+
+    async def _events(self, content: Any, signs: _Signs) -> AsyncIterator[bytes]:
+        """Takes in the events of a watch; kopf is told the version to go on from, or after an error to list anew."""
+        begun = b""
+        try:
+            async for data in content.iter_any():
+                *lines, begun = (begun + data).split(b"\n")
+                version = ""
+                for line in filter(None, lines):
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        said = line[:300].decode(errors="replace")
+                        log.warning("a watch ended with an error: listing anew: %s", said)
+                        yield _GONE
+                        return
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    self._take_in(event)
+                signs.hear()
+                if version:
+                    yield _bookmark(version)
+                await asyncio.sleep(0)  # others go on, however much there is
+            signs.hear()
+        except (ClientError, OSError):
+            signs.broken()
+            raise
+
+    def _take_in(self, event: dict[str, Any]) -> None:
+        if event["type"] == "BOOKMARK":
+            return
+        try:
+            self._take(event["type"], event["object"])
+        except (ValueError, KeyError, TypeError) as error:  # one that cannot be read must not hide the others
+            log.error("cannot read %s: %s", event["object"]["metadata"].get("uid"), error)
 
     async def _paced(self, what: str, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         pace = self._paces.setdefault(what, _Pace())
@@ -148,23 +184,9 @@ async def _gone() -> AsyncIterator[bytes]:
     yield _GONE
 
 
-async def _events(content: Any, signs: _Signs) -> AsyncIterator[bytes]:
-    """The events of a watch as they come, in pieces; whatever error they tell, kopf lists anew."""
-    last = b"\n"
-    try:
-        async for data in content.iter_any():
-            events, error, said = (last + data).partition(_ERROR)
-            yield events[1:]
-            if error:
-                log.warning("a watch ended with an error: listing anew: %s", said[:300].decode(errors="replace"))
-                yield b"\n" + _GONE
-                return
-            signs.hear()
-            last = data[-1:]
-        signs.hear()
-    except (ClientError, OSError):
-        signs.broken()
-        raise
+def _bookmark(version: str) -> bytes:
+    event = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": version}}}
+    return json.dumps(event).encode() + b"\n"
 
 
 def _is_final(status: int) -> bool:

@@ -9,12 +9,17 @@ from tests import installed
 
 def operator() -> Path:
     """The /proc folder of the operator that leads; LookupError if there is none on this machine."""
-    leader = installed.leader()
-    for place in Path("/proc").iterdir():
-        ours = place.name.isdigit() and b"agentruns\0--settings" in _command(place)
-        if ours and f"POD_NAME={leader}\0".encode() in (place / "environ").read_bytes():
-            return place
+    leader = f"POD_NAME={installed.leader()}\0".encode()
+    for pid in operators():
+        if leader in (of(pid) / "environ").read_bytes():
+            return of(pid)
     raise LookupError("no operator process on this machine; these figures need a cluster of one local node")
+
+
+def operators() -> list[int]:
+    """The operators' processes on this machine, whoever leads."""
+    numbered = [place for place in Path("/proc").iterdir() if place.name.isdigit()]
+    return [int(place.name) for place in numbered if b"agentruns\0--settings" in _command(place)]
 
 
 def _command(place: Path) -> bytes:

@@ -104,8 +104,13 @@ def test_a_deletion_of_the_version_that_is_known_counts_and_an_older_one_does_no
     assert world.told == [RUN]
 
 
-def test_every_change_tells_its_run(world: Seen) -> None:
+def test_a_report_of_a_pod_from_which_nothing_follows_tells_nobody(world: Seen) -> None:
     world.store.take("Pod", a_pod(11))
+    assert (world.told, world.store.pods(RUN_UID)["uid-of-pod"].resource_version) == ([], "11")
+
+
+def test_every_change_tells_its_run(world: Seen) -> None:
+    world.store.take("Pod", a_pod(11, phase="Succeeded"))
     world.store.take("Approval", an_approval(11))
     world.store.take("AgentRun", a_run(11, steps=[HELD]))
     world.store.take_result(NAMESPACE, RUN_UID, "uid-of-pod", a_result(1))

@@ -12,7 +12,8 @@ from agentruns import watches as subject
 from agentruns.watches import Watches
 from aiohttp import web
 
-EVENT = b'{"type":"ADDED","object":{}}\n'
+EVENT = b'{"type":"ADDED","object":{"kind":"Pod","metadata":{"uid":"u","resourceVersion":"7"}}}\n'
+BOOKMARK = b'{"type":"BOOKMARK","object":{"kind":"Pod","metadata":{"resourceVersion":"9"}}}\n'
 ERROR = b'{"type":"ERROR","object":{"kind":"Status","code":500,"message":"etcd"}}\n'
 WATCH = {"watch": "true"}
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -55,7 +56,7 @@ async def asking(watches: Watches, answer: Answer) -> AsyncIterator[Asked]:
 
 def played(answer: Answer, scene: Callable[[Watches, Asked], Coroutine[Any, Any, None]]) -> None:
     async def play() -> None:
-        watches = Watches()
+        watches = Watches(lambda *_: None)
         async with asking(watches, answer) as asked:
             await scene(watches, asked)
 
@@ -92,23 +93,49 @@ async def breaks(request: web.BaseRequest) -> web.StreamResponse:
 
 
 @pytest.mark.parametrize(
-    ("pieces", "types"),
+    ("pieces", "taken", "types"),
     [
-        ([EVENT, EVENT], ["ADDED", "ADDED"]),
-        ([EVENT[:9], EVENT[9:] + EVENT], ["ADDED", "ADDED"]),
-        ([ERROR], ["ERROR"]),
-        ([EVENT + ERROR], ["ADDED", "ERROR"]),
-        ([EVENT, ERROR, EVENT], ["ADDED", "ERROR"]),
-        ([b'{"type":"ADDED","object":{"a":"\\n{\\"type\\":\\"ERROR\\""}}\n'], ["ADDED"]),
+        ([EVENT, EVENT], 2, ["BOOKMARK", "BOOKMARK"]),
+        ([EVENT[:9], EVENT[9:] + EVENT], 2, ["BOOKMARK"]),
+        ([EVENT + EVENT[:-1], EVENT[-1:]], 2, ["BOOKMARK", "BOOKMARK"]),
+        ([EVENT, EVENT[:9]], 1, ["BOOKMARK"]),
+        ([BOOKMARK], 0, ["BOOKMARK"]),
+        ([ERROR], 0, ["ERROR"]),
+        ([EVENT + ERROR], 1, ["ERROR"]),
+        ([EVENT, ERROR, EVENT], 1, ["BOOKMARK", "ERROR"]),
     ],
 )
-def test_whatever_error_a_watch_tells_has_kopf_list_anew(pieces: list[bytes], types: list[str]) -> None:
-    async def scene(_: Watches, asked: Asked) -> None:
-        events = await asked.events()
+def test_a_watch_is_taken_in_and_kopf_told_from_where_to_go_on(
+    pieces: list[bytes], taken: int, types: list[str]
+) -> None:
+    """Whatever error it tells has kopf list anew."""
+
+    async def scene() -> None:
+        seen = list[Any]()
+        async with asking(Watches(lambda *event: seen.append(event)), says(*pieces)) as asked:
+            events = await asked.events()
+        assert seen == [("ADDED", json.loads(EVENT)["object"])] * taken
         assert [it["type"] for it in events] == types
         assert all(it["object"]["code"] == 410 for it in events if it["type"] == "ERROR")
+        versions = [it["object"]["metadata"]["resourceVersion"] for it in events if it["type"] == "BOOKMARK"]
+        assert set(versions) <= {"7", "9"}
 
-    played(says(*pieces), scene)
+    asyncio.run(scene())
+
+
+def test_an_object_that_cannot_be_read_hides_no_other() -> None:
+    async def scene() -> None:
+        seen = list[Any]()
+
+        def take(*event: Any) -> None:
+            seen.append(event)
+            raise KeyError("spec")
+
+        async with asking(Watches(take), says(EVENT, EVENT)) as asked:
+            assert [it["type"] for it in await asked.events()] == ["BOOKMARK", "BOOKMARK"]
+        assert len(seen) == 2
+
+    asyncio.run(scene())
 
 
 @pytest.mark.parametrize("status", [400, 404, 410])
@@ -246,7 +273,7 @@ def test_an_api_server_that_is_not_there_is_trouble(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(subject, "BROKEN_SECONDS", -1.0)
 
     async def scene() -> None:
-        watches = Watches()
+        watches = Watches(lambda *_: None)
         assert watches.trouble == "nothing watched yet"
         async with aiohttp.ClientSession(middlewares=(watches,)) as session:
             with pytest.raises(aiohttp.ClientConnectionError):
