@@ -28,6 +28,9 @@ async def answers(of: Health) -> tuple[int, int]:
 async def _work(_: tuple[str, str]) -> None: ...
 
 
+def _unseen(*_: object) -> None: ...
+
+
 class Seeing(Watches):
     """Watches that see everything."""
 
@@ -42,7 +45,7 @@ class Blind(Watches):
 
 def test_it_is_ready_when_everything_is_listed() -> None:
     async def scene() -> None:
-        probed = Health(Queue(_work, lambda *_: None), Seeing())
+        probed = Health(Queue(_work, lambda *_: None), Seeing(_unseen))
         assert await answers(probed) == (200, 503)
         probed.listed = True
         assert await answers(probed) == (200, 200)
@@ -55,13 +58,13 @@ def test_it_is_alive_unless_runs_wait_and_no_pass_ends(monkeypatch: pytest.Monke
         queue = Queue(_work, lambda *_: None, workers=0)
         queue.add(("shop", "run"))
         monkeypatch.setattr(health, "STUCK_SECONDS", -1.0)
-        assert await answers(Health(queue, Seeing())) == (200, 503), "one that stands by need not work"
+        assert await answers(Health(queue, Seeing(_unseen))) == (200, 503), "one that stands by need not work"
         await queue.run()
-        assert await answers(Health(queue, Seeing())) == (500, 503)
+        assert await answers(Health(queue, Seeing(_unseen))) == (500, 503)
         monkeypatch.setattr(health, "STUCK_SECONDS", 120.0)
-        assert await answers(Health(queue, Seeing())) == (200, 503)
+        assert await answers(Health(queue, Seeing(_unseen))) == (200, 503)
         monkeypatch.setattr(health, "STUCK_SECONDS", -1.0)
-        assert await answers(Health(Queue(_work, lambda *_: None), Seeing())) == (200, 503)
+        assert await answers(Health(Queue(_work, lambda *_: None), Seeing(_unseen))) == (200, 503)
 
     asyncio.run(scene())
 
@@ -74,7 +77,7 @@ def test_an_api_server_in_trouble_is_told_by_readiness_and_not_by_liveness(monke
         queue = Queue(_work, lambda *_: None, workers=0)
         queue.add(("shop", "run"))
         await queue.run()
-        blind = Health(queue, Blind())
+        blind = Health(queue, Blind(_unseen))
         blind.listed = True
         assert await answers(blind) == (200, 503)
 
