@@ -2,6 +2,7 @@
 
 import base64
 import json
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -60,6 +61,52 @@ def test_the_first_result_counts_whatever_comes_before_and_after() -> None:
 def test_a_line_may_arrive_in_any_pieces(cuts: list[int]) -> None:
     places = [0, *sorted(cuts), len(LOG)]
     assert read(*(LOG[start:end] for start, end in pairwise(places))) == read(LOG)
+
+
+class EachLine(ResultReader):
+    """A reader that looks at every line, however many there are."""
+
+    def feed(self, data: bytes, now: datetime) -> ToolResult | None:
+        *lines, rest = data.split(b"\n")
+        for complete in lines:
+            self._extend(complete)
+            kept, self._line = bytes(self._line), bytearray()
+            if found := self._read(kept, now):
+                return found
+        self._extend(rest)
+        return None
+
+
+PREFIX = line(b"")[:-1]
+PARTS = st.sampled_from(
+    [b"", b"x", b"\n", b"\n\n", b" ", PREFIX, PREFIX[:-1], PREFIX[:20], b"\n" + PREFIX, b"x" * MAX_LINE, *CHUNKED, LOG]
+)
+
+
+@given(st.lists(st.tuples(PARTS, st.integers(0, 80), st.integers(0, 80)), max_size=12))
+def test_lines_that_are_passed_over_are_those_that_say_nothing(parts: list[tuple[bytes, int, int]]) -> None:
+    """Whatever is printed, and wherever its pieces are cut."""
+    fast, plain = ResultReader(NONCE), EachLine(NONCE)
+    for text, start, end in parts:
+        piece = text[start : len(text) - end] if start + end < len(text) else text
+        found = fast.feed(piece, NOW)
+        assert found == plain.feed(piece, NOW)
+        if found:
+            return
+        assert (fast._line, fast._chunks) == (plain._line, plain._chunks)
+
+
+def test_lines_that_begin_otherwise_take_no_time_of_their_own() -> None:
+    """A pod that prints nothing but ends of lines would else take all of an event loop."""
+    looked_at = list[bytes]()
+
+    class Counted(ResultReader):
+        def _read(self, line: bytes, now: datetime) -> ToolResult | None:
+            looked_at.append(line)
+            return super()._read(line, now)
+
+    assert Counted(NONCE).feed(b"\n" * 65_536 + b"agentrun-result/\n" * 4096 + line({"output": 1}), NOW)
+    assert looked_at == [b"", line({"output": 1})[:-1]]
 
 
 def test_a_line_may_arrive_byte_by_byte() -> None:

@@ -30,6 +30,7 @@ class ResultReader:
 
     def __init__(self, nonce: str) -> None:
         self._prefix = PREFIX + nonce.encode() + b" "
+        self._beginning = b"\n" + self._prefix  # other lines are not even looked at: a pod may print millions
         self._line = bytearray()
         self._chunks: dict[int, bytes] = {}
         self._count = 0
@@ -38,13 +39,20 @@ class ResultReader:
 
     def feed(self, data: bytes, now: datetime) -> ToolResult | None:
         """The result, once a line completes it; what follows it does not matter."""
-        *lines, rest = data.split(b"\n")
-        for line in lines:
-            self._extend(line)
-            complete, self._line = bytes(self._line), bytearray()
-            if found := self._read(complete, now):
+        end = data.find(b"\n")
+        self._extend(data if end < 0 else data[:end])
+        if end < 0:
+            return None
+        found = self._read(bytes(self._line), now) or self._found(data, end, now)
+        self._line.clear()
+        self._extend(data[data.rfind(b"\n") + 1 :])
+        return found
+
+    def _found(self, data: bytes, end: int, now: datetime) -> ToolResult | None:
+        """The result, if one of the whole lines after the first one completes it, which has its end here."""
+        while (start := data.find(self._beginning, end) + 1) and (end := data.find(b"\n", start)) >= 0:
+            if found := self._read(data[start:end], now):
                 return found
-        self._extend(rest)
         return None
 
     def _extend(self, piece: bytes) -> None:
