@@ -75,7 +75,7 @@ async def operate(settings: Settings) -> None:
     """Lists everything, then watches, and works once it leads; a part that fails ends all, and the pod starts anew."""
     cluster = await Cluster.connect()
     queue = Queue(lambda key: reconcile(key, app), lambda *failed: _failed(app, *failed))
-    tool_queue = Queue(lambda key: reconcile_tool(key, cluster, store), _tool_failed, workers=2, noun="tool")
+    tool_queue = Queue(lambda key: reconcile_tool(key, cluster, store), _tool_failed, workers=3, noun="tool")
     store = Store(queue.add, tool_queue.add)
     announcer = Announcer(cluster, own_identity(), secrets.token_hex(4))
     followers = Followers(cluster, store)

@@ -1,11 +1,14 @@
-"""A keyed work queue: one pass per key at a time, coalesced, by turns of namespaces, with wake-ups and back-off."""
+"""A keyed work queue: one pass per key at a time, coalesced, by turns of namespaces, with wake-ups and back-off.
+
+A namespace never has all workers: whatever its passes wait for, those of others go on.
+"""
 
 import asyncio
 import heapq
 import logging
 import random
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Final
@@ -25,16 +28,18 @@ class Queue:
         self,
         work: Callable[[Key], Awaitable[float | None]],
         failed: Callable[[Key, int, Exception], None],
-        workers: int = 16,
+        workers: int = 20,
         noun: str = "run",
     ) -> None:
         """`work` returns after how many seconds to look again, or None; `failed` is told how often in a row it did.
 
-        `noun` is what the log calls the name of a key.
+        `workers` is how many passes there are at once, of which one namespace has four in five; `noun` is what the
+        log calls the name of a key.
         """
         self._work, self._failed, self._workers, self._noun = work, failed, workers, noun
+        self._share = max(workers * 4 // 5, 1)
         self._turns: OrderedDict[str, deque[Key]] = OrderedDict()
-        self._ready = asyncio.Semaphore(0)
+        self._workers_of = Counter[str]()
         self._waiting: set[Key] = set()
         self._busy: set[Key] = set()
         self._again: set[Key] = set()
@@ -43,7 +48,7 @@ class Queue:
         self._order = count()
         self._timer: asyncio.TimerHandle | None = None
         self._failures: dict[Key, int] = {}
-        self._runs = False
+        self._passes: asyncio.TaskGroup | None = None
         self._not_before: dict[Key, float] = {}
         self._progress = time.monotonic()
 
@@ -58,7 +63,7 @@ class Queue:
                 self._progress = time.monotonic()
             self._waiting.add(key)
             self._turns.setdefault(key[0], deque()).append(key)
-            self._ready.release()
+            self._begin_soon()
 
     @property
     def depth(self) -> int:
@@ -68,7 +73,7 @@ class Queue:
     @property
     def waiting_since(self) -> float | None:
         """Since when (monotonic seconds) keys wait while no pass ends; None if none waits, or nobody works."""
-        return self._progress if self._waiting and self._runs else None
+        return self._progress if self._waiting and self._passes else None
 
     def add_after(self, key: Key, seconds: float) -> None:
         """The key is worked on after a while, or earlier if it is added before; the earliest wish counts."""
@@ -81,30 +86,48 @@ class Queue:
 
     async def run(self) -> None:
         """Works until it is cancelled; what was added before waits until then."""
-        self._runs, self._progress = True, time.monotonic()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._workers):
-                group.create_task(self._worker())
+        self._progress = time.monotonic()
+        async with asyncio.TaskGroup() as passes:
+            self._passes = passes
+            self._begin_soon()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._passes = None
 
-    async def _worker(self) -> None:
-        while True:
-            await self._ready.acquire()
-            key = self._next()
+    def _begin_soon(self) -> None:
+        """Once all that comes with this has been added: only then is it known whose turn it is."""
+        asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Has everything worked on for which there is a worker."""
+        while self._passes and len(self._busy) < self._workers and (key := self._next()):
             self._waiting.discard(key)
             self._busy.add(key)
+            self._workers_of[key[0]] += 1
             self._due.pop(key, None)
-            try:
-                await self._pass(key)
-            finally:
-                self._busy.discard(key)
-                self._progress = time.monotonic()
-            if key in self._again:
-                self._again.discard(key)
-                self.add(key)
+            self._passes.create_task(self._worked_on(key))
 
-    def _next(self) -> Key:
-        """The key that has waited longest in the namespace that has waited longest for a turn."""
-        namespace, keys = self._turns.popitem(last=False)
+    async def _worked_on(self, key: Key) -> None:
+        try:
+            await self._pass(key)
+        finally:
+            self._busy.discard(key)
+            self._workers_of[key[0]] -= 1
+            if not self._workers_of[key[0]]:
+                del self._workers_of[key[0]]
+            self._progress = time.monotonic()
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+        self._begin_soon()
+
+    def _next(self) -> Key | None:
+        """The key that has waited longest in the namespace that has waited longest for a turn, and may have one."""
+        namespace = next((it for it in self._turns if self._workers_of[it] < self._share), None)
+        if namespace is None:
+            return None
+        keys = self._turns.pop(namespace)
         key = keys.popleft()
         if keys:
             self._turns[namespace] = keys

@@ -79,6 +79,23 @@ def test_a_namespace_with_many_keys_does_not_keep_others_from_their_turn() -> No
     assert [key for key in gate.begun if key != A] == many
 
 
+def test_a_namespace_whose_passes_do_not_end_does_not_have_all_workers() -> None:
+    gate = Gate()
+    many = [("hog", f"r{n}") for n in range(50)]
+
+    async def scene(queue: Queue) -> None:
+        for key in many:
+            queue.add(key)
+        await until(lambda: gate.begun == many[:3])
+        queue.add(A)
+        await until(lambda: A in gate.begun)
+        assert gate.begun == [*many[:3], A], "four workers"
+        gate.open()
+        await until(lambda: len(gate.done) == 51)
+
+    worked(gate, scene)
+
+
 def test_a_key_is_worked_on_by_one_worker_at_a_time_and_once_more_for_all_that_came_meanwhile() -> None:
     gate = Gate()
 
@@ -246,7 +263,7 @@ def test_it_is_known_since_when_keys_wait_without_any_pass_ending() -> None:
 
     async def scene(queue: Queue) -> None:
         assert queue.waiting_since is None
-        keys = [("shop", str(number)) for number in range(6)]
+        keys = [(f"shop-{number % 2}", str(number)) for number in range(6)]
         for key in keys:
             queue.add(key)
         await until(lambda: len(gate.begun) == 4)
