@@ -109,7 +109,7 @@ async def _run(app: App, queues: dict[str, Queue], watches: Watches) -> None:
     """Watches and works until a part of it ends, then ends the others and lets a standby take over."""
     stop = asyncio.Event()
     settings, namespaces = app.settings, app.settings.watch_namespaces
-    leadership = Leadership(app.cluster, own_namespace(), own_identity()) if settings.leader_election else None
+    leadership = await Leadership.connect(own_namespace(), own_identity()) if settings.leader_election else None
     parts: list[asyncio.Task[Any]] = [
         asyncio.create_task(handlers.watch(app.store, namespaces, watches, stop), name="watching"),
         asyncio.create_task(keep_listing(app.cluster, app.store, namespaces, watches.gap), name="listing"),

@@ -1,5 +1,6 @@
 """The Kubernetes API in this operator's verbs. Dicts go in and raw JSON comes out; nothing is tried twice here."""
 
+import asyncio
 import copy
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -23,8 +24,10 @@ TIMEOUT: Final = 20.0
 LOG_TIMEOUT: Final = 60.0
 """Seconds for reading the log of a pod that has ended."""
 MAX_RETRY_AFTER: Final = 60.0
-CONNECTIONS: Final = 16
-"""Connections for requests, each of which is answered in milliseconds."""
+CONNECTIONS: Final = 24
+"""Connections for requests, each of which is answered in milliseconds: more than there are passes at once."""
+LOG_BUFFER: Final = 65_536
+"""Bytes of a log that are held before they are read; what follows waits at its node."""
 PAGE: Final = 64
 """Objects of one answer to a listing, at most."""
 PAGE_VALUES: Final = 1_000_000
@@ -113,10 +116,10 @@ def resource_of(manifest: Body) -> Resource:
 
 
 class Cluster:
-    """One connection pool to one API server. Every method raises ApiError for an answer that is not a success."""
+    """One API server. Every method raises ApiError for an answer that is not a success."""
 
     def __init__(self, api: client.ApiClient, streams: client.ApiClient) -> None:
-        """`streams` carries followed logs, so that they never take the connections that writes need."""
+        """`streams` carries logs, which may take for ever where a node hangs, and no connection that others need."""
         self._api, self._streams = api, streams
         self._host = api.configuration.host
 
@@ -132,7 +135,8 @@ class Cluster:
         else:
             await config.load_kube_config(client_configuration=configuration)
         streaming = copy.copy(configuration)
-        streaming.connection_pool_maxsize = 0  # no limit: whoever follows logs keeps one
+        streaming.connection_pool_maxsize = 0  # no limit: whoever reads logs keeps one
+        streaming.client_session_kwargs = configuration.client_session_kwargs | {"read_bufsize": LOG_BUFFER}
         return cls(client.ApiClient(configuration), client.ApiClient(streaming))
 
     async def close(self) -> None:
@@ -208,14 +212,17 @@ class Cluster:
 
     @asynccontextmanager
     async def pod_log(self, namespace: str, name: str, container: str, *, follow: bool) -> AsyncIterator[Any]:
-        """The log of a container as a stream of bytes; with `follow` it ends when the container does."""
+        """The log of a container as a stream of bytes; with `follow` it ends when the container does.
+
+        Without, it is a TimeoutError if that has not come to its end within LOG_TIMEOUT.
+        """
         query = {"container": container, "follow": str(follow).lower()}
-        timeout = None if follow else LOG_TIMEOUT
-        response = await self._request("GET", PODS.path(namespace, name, "log"), query=query, timeout=timeout)
-        try:
-            yield response.content
-        finally:
-            response.close()
+        async with asyncio.timeout(None if follow else LOG_TIMEOUT):
+            response = await self._request("GET", PODS.path(namespace, name, "log"), query=query, timeout=None)
+            try:
+                yield response.content
+            finally:
+                response.close()
 
     async def _call(
         self, method: str, path: str, body: Any = None, query: Body | None = None, *, content_type: str = _JSON

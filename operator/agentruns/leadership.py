@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Self
 
 from agentruns.clock import utc_now
 from agentruns.cluster import LEASES, ApiError, Cluster
@@ -36,6 +36,11 @@ class Leadership:
         self._lease: Watched | None = None
         self._renewed: float | None = None
 
+    @classmethod
+    async def connect(cls, namespace: str, identity: str) -> Self:
+        """With connections of its own: a renewal waits for nothing that passes wait for."""
+        return cls(await Cluster.connect(), namespace, identity)
+
     async def acquired(self) -> None:
         """Returns once this process leads."""
         while self._renewed is None:
@@ -64,6 +69,8 @@ class Leadership:
                     await self._cluster.replace(found | {"spec": found["spec"] | released(utc_now())})
         except (ApiError, TimeoutError) as error:
             log.warning("the Lease was not released, and runs out by itself: %s", error)
+        finally:
+            await self._cluster.close()
 
     async def _try(self) -> None:
         """Looks at the Lease once and takes or renews it if it may be; no answer is no harm before the deadline."""
