@@ -13,7 +13,7 @@ from agentruns.core.digests import digest, digest_of
 from agentruns.core.journal import records_in
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import JOURNAL_KEY, LABEL_RUN_UID, Key
-from agentruns.core.observed import PodSeen, ToolResult
+from agentruns.core.observed import NoResult, PodSeen, ToolResult
 from agentruns.core.pod_status import pod_seen
 from agentruns.core.questions import (
     ClaimOf,
@@ -40,9 +40,9 @@ from agentruns.core.resources import AgentRun, ToolSpec
 from agentruns.core.result_lines import parsed
 from agentruns.core.tasks import Claim, read_claim
 from agentruns.costly import Evaluators
+from agentruns.final_logs import FinalLogs
 from agentruns.fresh import is_there
 from agentruns.proof import PolicyProof
-from agentruns.results import final_result
 from agentruns.store import Store
 
 COSTLY_SECONDS: Final = 120.0
@@ -74,13 +74,14 @@ class Answers:
     """Answers questions about runs; what cannot change is remembered."""
 
     def __init__(self, cluster: Cluster, store: Store, changed: Callable[[Key], None], evaluators: Evaluators) -> None:
-        """`changed` is called with the key of a run whose costly questions have been answered."""
+        """`changed` is called with the key of a run for which an answer is there that it did not wait for."""
         self._cluster, self._store, self._changed = cluster, store, changed
         self._evaluators = evaluators
         self._work: dict[Key, _Work] = {}
         self._held = Counter[str]()
         self._put_off = OrderedDict[Key, None]()
         self._contents: OrderedDict[tuple[str, Question], tuple[Any, int]] = OrderedDict()
+        self.logs = FinalLogs(cluster, changed)
         self.proof = PolicyProof(cluster)
 
     async def to(self, questions: Iterable[Question], run: AgentRun) -> dict[Question, Any]:
@@ -102,13 +103,7 @@ class Answers:
             case PodIsGone():
                 return not await is_there(self._cluster, self._store, PODS, (namespace, question.name), question.uid)
             case ResultOf():
-                pod = self._store.pod(uid, question.uid)
-                if pod is None:
-                    raise LaterError  # it went between look and question, which has the run looked at again
-                result = await final_result(self._cluster, namespace, pod)
-                if pod.active and isinstance(result, ToolResult):
-                    self._store.take_result(namespace, uid, pod.uid, result)
-                return result
+                return await self._said((namespace, run.metadata.name), uid, question.uid)
             case StoredOutput() | JournalSegment() | PinnedSpec():
                 return await self._remembered(namespace, question)
             case StillStored(ref):
@@ -122,6 +117,16 @@ class Answers:
                 return await self.proof.is_enforced(question.namespace)
             case unreachable:
                 assert_never(unreachable)
+
+    async def _said(self, key: Key, run_uid: str, pod_uid: str) -> ToolResult | NoResult:
+        """What a pod has said; LaterError if it went between look and question, or its log takes a while."""
+        pod = self._store.pod(run_uid, pod_uid)
+        said = await self.logs.said(key, pod) if pod else None
+        if pod is None or said is None:
+            raise LaterError  # either has the run looked at again
+        if pod.active and isinstance(said, ToolResult):
+            self._store.take_result(key[0], run_uid, pod_uid, said)
+        return said
 
     async def _of_task(self, namespace: str, question: OfTasks) -> Any:
         match question:
@@ -205,12 +210,14 @@ class Answers:
         work.bytes += len(str(answer))
         return answer
 
-    def forget_costly(self, key: Key) -> None:
-        """What was worked out for a decision about this run has been used, or is of no use any more."""
+    def forget(self, key: Key) -> None:
+        """What was worked out or read for a decision about this run has been used, or is of no use any more."""
         self._work.pop(key, None)
+        self.logs.forget(key)
 
     async def close(self) -> None:
-        """Ends what is being worked out."""
+        """Ends what is being worked out, and read."""
+        await self.logs.close()
         await self._evaluators.close()
 
     # ---------------------------------------------------------------------------------- what is remembered

@@ -49,7 +49,7 @@ async def reconcile(key: Key, app: App) -> float | None:
     app.room.share()  # what has this run looked at may be that a pod has ended
     run = app.store.runs.get(key)
     if run is None:
-        app.answers.forget_costly(key)
+        app.answers.forget(key)
         app.room.leave(key)
         await tidy_orphans(key, app.cluster, app.store)
         return None
@@ -58,6 +58,7 @@ async def reconcile(key: Key, app: App) -> float | None:
             again = await Pass(run, app).made()
         except Exception:
             app.room.leave(key)  # others need not wait until it succeeds
+            app.answers.logs.forget(key)  # and there may be megabytes of them
             raise
     metrics.LAST_PASS.set_to_current_time()
     return again
@@ -100,7 +101,7 @@ class Pass:
                 self._answers |= {key_of(question): answer for question, answer in found.items()}
                 continue
             if not decision.preparations:
-                self._app.answers.forget_costly(self._key)
+                self._app.answers.forget(self._key)
                 if all(it.reason != POD_LIMIT_REACHED for it in self._refusals.values()):
                     self._app.room.leave(self._key)
                 return decision

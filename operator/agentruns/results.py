@@ -1,22 +1,18 @@
-"""Follows the logs of running sandboxes for their result lines, and reads the logs of finished ones to the end."""
+"""Follows the logs of running sandboxes for their result lines."""
 
 import asyncio
 import logging
-from datetime import timedelta
 from typing import Final
 
 from agentruns.clock import utc_now
-from agentruns.cluster import ApiError, Cluster
+from agentruns.cluster import LOG_BUFFER, Cluster
 from agentruns.core.naming import SANDBOX_CONTAINER
-from agentruns.core.observed import NoResult, PodSeen, ToolResult
-from agentruns.core.result_lines import ResultReader, from_termination
+from agentruns.core.observed import PodSeen
+from agentruns.core.result_lines import ResultReader
 from agentruns.store import Store
 
-PIECE: Final = 65_536
 MAX_FOLLOWED: Final = 256
 """Log streams that are held open at once; further pods are read when they have ended."""
-READABLE: Final = timedelta(minutes=1)
-"""For which a log that its kubelet does not give is asked for again, from the end of the container on."""
 LARGE: Final = 65_536
 MAX_LARGE: Final = 8
 """Results of more than LARGE bytes that are read at once, since they are kept in memory until they are complete."""
@@ -44,7 +40,7 @@ class Followers:
         reader, large = ResultReader(pod.uid), False
         try:
             async with self._cluster.pod_log(namespace, pod.name, SANDBOX_CONTAINER, follow=True) as stream:
-                while data := await stream.read(PIECE):
+                while data := await stream.read(LOG_BUFFER):
                     if result := reader.feed(data, utc_now()):
                         self._store.take_result(namespace, run_uid, pod.uid, result)
                         return
@@ -62,38 +58,3 @@ class Followers:
         for task in list(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-
-
-async def final_result(cluster: Cluster, namespace: str, pod: PodSeen) -> ToolResult | NoResult:
-    """What a pod has said: its whole log first, its termination message where that holds no result.
-
-    ApiError as long as the log may be read later: what cannot be read now is not lost. A pod that is given up though it
-    has not ended is on a node that may never answer, so that for its log nobody waits.
-    """
-    reader, unread = ResultReader(pod.uid), None
-    try:
-        async with cluster.pod_log(namespace, pod.name, SANDBOX_CONTAINER, follow=False) as stream:
-            while data := await stream.read(PIECE):
-                if result := reader.feed(data, utc_now()):
-                    return result
-            if result := reader.feed(b"\n", utc_now()):
-                return result
-    except (ApiError, TimeoutError) as error:
-        log.info("the log of pod %s cannot be read: %s", pod.uid, error)
-        unread = error if isinstance(error, ApiError) else ApiError(0, "Unreachable", str(error))
-    message = pod.end.message if pod.end else ""
-    found = from_termination(message, pod.uid, complete=unread is None, now=utc_now())
-    if unread and isinstance(found, NoResult) and _may_be_read_later(unread, pod):
-        raise unread
-    return found
-
-
-def _may_be_read_later(error: ApiError, pod: PodSeen) -> bool:
-    if error.status == 0:
-        return not pod.active
-    return error.is_trouble_of_the_server or (error.status >= 500 and _has_just_ended(pod))
-
-
-def _has_just_ended(pod: PodSeen) -> bool:
-    ended = pod.end.finished_at if pod.end else None
-    return ended is not None and utc_now() - ended < READABLE

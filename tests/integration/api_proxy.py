@@ -204,10 +204,25 @@ async def applied_unanswered(request: web.Request, forward: Forward) -> web.Stre
     return answer
 
 
+def held_up(over: threading.Event) -> Harm:
+    """Nothing is answered until this is over, as by a node that hangs; then all is that is still waited for."""
+
+    async def harm(request: web.Request, forward: Forward) -> web.StreamResponse:
+        while not over.is_set() and not _is_given_up(request):
+            await asyncio.sleep(0.05)
+        return web.Response() if _is_given_up(request) else await forward(request)
+
+    return harm
+
+
 async def _given_up(request: web.Request) -> None:
     """Returns once the other side has given up waiting."""
-    while request.transport is not None and not request.transport.is_closing():
+    while not _is_given_up(request):
         await asyncio.sleep(0.05)
+
+
+def _is_given_up(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 def _abort(request: web.Request) -> None:

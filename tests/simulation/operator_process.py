@@ -114,6 +114,7 @@ class OperatorProcess:
         for task in self._tasks:
             task.cancel()
         self.world.begins(self.app.followers.close())
+        self.world.begins(self.app.answers.close())
 
     def stop(self, seconds: float) -> None:
         """The process stands still for a while, and knows nothing of it."""
@@ -131,3 +132,4 @@ class OperatorProcess:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.app.followers.close()
+        await self.app.answers.close()
