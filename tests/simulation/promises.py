@@ -170,7 +170,7 @@ class Promises:
         """An output that is not the step's own is what its settle tool returned, of something that was done."""
         call = _step(run["status"], settle_call(step["name"]))
         told = {"token": self._world.ledger.printed.get(call.get("podUID", "")), "found": True}
-        if step["output"] != told or not self._world.ledger.has(step["idempotencyKey"]):
+        if step["output"] != told or not self._world.ledger.has(step.get("idempotencyKey", "")):
             self._world.violated(f"step {step['name']} has an output that its pod never printed")
 
     def _asked(self, run: Body, step: Body, before: Body) -> None:

@@ -27,7 +27,9 @@ from agentruns.reconciler import Pass
 from agentruns.room import Room
 from agentruns.store import Store
 
+from tests.cluster.places import CHECKOUT
 from tests.simulation.courses import courses
+from tests.simulation.simulation import simulated
 from tests.simulation.world import kubelet
 from tests.simulation.world.programs import second
 
@@ -249,7 +251,7 @@ BUGS = {
         _ungating_by_name, "was never recorded", frozenset({"two operators", "pod torn out", "slow requests"})
     ),
     "no version on the write of the status": Planted(
-        _recording_whatever_stands_there, "", frozenset({"two operators", "slow watch", "freeze"})
+        _recording_whatever_stands_there, "changes after its end", frozenset({"two operators", "slow watch", "freeze"})
     ),
     "delete before record": Planted(_performing_first((ReleasePod, CollectPods)), "released before"),
     "the attempt in the key": Planted(_a_key_for_each_attempt, "two idempotency keys"),
@@ -261,7 +263,9 @@ BUGS = {
     "a wait in memory": Planted(_waiting_in_memory, "before its time"),
     "final while an effect is in flight": Planted(_ending_at_once, "still runs", frozenset({"run cancelled"})),
     "an answer settled from a stale look": Planted(
-        _settling_what_stands_there, "", frozenset({"two operators", "slow watch", "run cancelled", "freeze"})
+        _settling_what_stands_there,
+        "is settled anew",
+        frozenset({"two operators", "slow watch", "run cancelled", "freeze"}),
     ),
     "lost sight of taken for never begun": Planted(
         _taking_lost_for_never_begun, "acts twice", frozenset({"node lost"})
@@ -299,14 +303,24 @@ BUGS = {
     "settle calls without an epoch": Planted(_settling_without_an_epoch, "in the way of another"),
     "creations under way not counted": Planted(_counting_no_creations_under_way, "than the limits allow"),
     "nobody woken for room": Planted(_waking_nobody, "not settled"),
-    "a program that runs twice": Planted(_running_a_program_twice, "", frozenset({"container started twice"})),
+    "a program that runs twice": Planted(
+        _running_a_program_twice, "acts twice", frozenset({"container started twice"})
+    ),
 }
 
 
 @pytest.mark.parametrize("name", BUGS)
 def test_a_planted_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And without the bug nothing is said of the same course."""
     bug = BUGS[name]
-    bug.plant(monkeypatch)
-    with courses(SEEDS, bug.habits) as them:
-        found = next((it for it in them if any(bug.broken in said for said in it.violations)), None)
+    with monkeypatch.context() as planted:
+        bug.plant(planted)
+        with courses(SEEDS, bug.habits) as them:
+            found = next((it for it in them if any(bug.broken in said for said in it.violations)), None)
     assert found is not None, f"{len(SEEDS)} seeds say nothing of it"
+    assert simulated(found.seed, habits=bug.habits).violations == ()
+
+
+def test_the_page_about_it_names_every_bug() -> None:
+    page = " ".join((CHECKOUT / "docs" / "durability.md").read_text().split())
+    assert [name for name in BUGS if f"*{name}*" not in page] == []
