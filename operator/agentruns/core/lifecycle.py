@@ -9,7 +9,8 @@ from agentruns.core.actions import Action, Create, Preparation, SetConditions, W
 from agentruns.core.aftermath import after_the_end, loose_ends
 from agentruns.core.attempts import PATIENCE
 from agentruns.core.checks import check_run, unfit_to_settle
-from agentruns.core.claims import Turned, claimed, kept, turn_of
+from agentruns.core.claim_writes import claimed, kept
+from agentruns.core.claims import Turned, turn_of
 from agentruns.core.conditions import unreadable
 from agentruns.core.journal import Folded, folded
 from agentruns.core.limits import ending, time_left
