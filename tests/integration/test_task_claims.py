@@ -67,6 +67,16 @@ def test_a_run_that_failed_after_it_had_only_read_can_be_made_again(space: Space
     assert claimed(space)["run"] == "second"
 
 
+def test_a_key_under_which_nothing_was_done_is_there_for_another_spec(space: Space) -> None:
+    space.tool("pay", "import sys; sys.exit(65)", **NON_IDEMPOTENT)
+    start(space, "first")
+    assert space.ended("first")["reason"] == "StepFailed"
+    space.tool("mended", says("R-1"), **NON_IDEMPOTENT)
+    space.start("second", step("pay", "mended"), idempotencyKey=KEY, output=OUTPUT)
+    assert space.ended("second")["output"] == {"receipt": "R-1"}
+    assert (claimed(space)["run"], claimed(space)["state"]) == ("second", "Succeeded")
+
+
 def test_a_run_that_failed_and_may_have_paid_is_not_made_again(space: Space) -> None:
     space.tool("pay", "print('no JSON')", **NON_IDEMPOTENT)
     start(space, "first")

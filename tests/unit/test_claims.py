@@ -162,13 +162,51 @@ def test_of_two_runs_that_would_take_over_one_begins() -> None:
         {"order": "Graph"},
     ],
 )
-@pytest.mark.parametrize("first", [holder, done, failed_having_read, failed_having_paid])
+@pytest.mark.parametrize("first", [holder, done, failed_having_paid, cancelled_having_paid])
 def test_another_spec_under_the_same_key_is_refused(first: Any, change: dict[str, Any]) -> None:
     one = first()
     before = dict(one.claims)
     run = another(one, **change).go()
     assert (stands(run), run.pods, run.claims) == (("Failed", "IdempotencyConflict"), {}, before)
     assert "the task of run refund-4711, whose spec is another; make a new run" in run.status.message
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("first", [failed_having_read, lambda: holder().wants(desiredState="Cancelled")])
+def test_a_key_under_which_nothing_was_done_is_there_for_another_spec(first: Any, gone: bool) -> None:
+    """Else who runs anything under a key that can be foreseen keeps it from whoever it is for."""
+    second = another(first(), gone=gone, goal="another").go()
+    assert second.states() == {"look": "Prepared"}
+    assert (claim(second).run, claim(second).digest) == ("again", task_digest(second.run))
+    assert stands(another(second, name="third").go()) == ("Failed", "IdempotencyConflict")
+
+
+def reading(**spec: Any) -> Play:
+    """A run of the task that only reads, under way."""
+    return Play(a_run(a_step("look"), idempotencyKey=KEY, **spec)).go()
+
+
+def test_a_key_of_a_run_that_only_reads_is_there_for_another_spec_once_that_is_gone() -> None:
+    first = reading()
+    run = a_run(a_step("look"), metadata={"name": "again", "uid": "again"}, idempotencyKey=KEY, goal="another")
+    assert stands(Play(run, claims=first.claims, others=[first]).go()) == ("Failed", "IdempotencyConflict")
+    assert Play(run, claims=first.claims).go().states() == {"look": "Prepared"}
+
+
+def test_another_spec_waits_for_the_end_of_a_run_whose_claim_says_that_nothing_was_done() -> None:
+    first = failed_having_read()
+    ended, first.run = first.run, unrecorded(first).run
+    second = another(first, goal="another").go()
+    assert (stands(second), second.pods) == (("Pending", "TaskHeld"), {})
+    first.run = ended
+    assert second.go().states() == {"look": "Prepared"}
+
+
+def test_a_key_is_not_there_for_another_spec_if_its_run_came_to_another_end_between_two_looks() -> None:
+    free = claim(failed_having_read())
+    first = done()
+    second = Overtaken(another(first, gone=True, goal="another").run, dict(PAYS), claims=first.claims, before=[free])
+    assert (stands(second.go()), second.before, second.pods) == (("Failed", "IdempotencyConflict"), [], {})
 
 
 @pytest.mark.parametrize(

@@ -57,14 +57,17 @@ def turn_of(run: AgentRun, seen: Observed) -> Claim | Free | Turned | None:
         return _held(run, seen.same_task[0], seen) if seen.same_task else Free()
     if claim.run_uid == run.metadata.uid:
         return claim if claim.state is ClaimState.IN_FLIGHT else _as_it_says(claim)
-    if claim.digest != task_digest(run):
+    differs = claim.digest != task_digest(run)
+    if differs and not claim.is_undone:
         return _conflict(name, claim)
     if seen.same_task or not seen.answer(RunIsOver(claim.run, claim.run_uid)):
+        if differs and claim.state is ClaimState.IN_FLIGHT:
+            return _conflict(name, claim)
         return _held(run, seen.same_task[0] if seen.same_task else claim.run, seen)
     left = seen.answer(ClaimOf(name, after=claim.run_uid))  # it was written before the run was over
     if not isinstance(left, Claim) or left.run_uid != claim.run_uid:
         return _held(run, claim.run, seen, timedelta(seconds=1))
-    return _after(run, left, seen)
+    return _conflict(name, left) if differs and not left.is_undone else _after(run, left, seen)
 
 
 def _held(run: AgentRun, holder: str, seen: Observed, patience: timedelta = TASK_PATIENCE) -> Turned:
@@ -92,7 +95,7 @@ def _after(run: AgentRun, claim: Claim, seen: Observed) -> Free | Turned:
     if claim.state is ClaimState.SUCCEEDED:
         said = f"run {claim.run} has done this task; its output is that of this run, which has run nothing"
         return Turned(Phase.SUCCEEDED, "AlreadyDone", said, {"output": claim.result})
-    if claim.effects is Effects.NONE:
+    if claim.is_undone:
         return Free(claim.resource_version)
     if claim.state is ClaimState.IN_FLIGHT:
         return _asked(run, claim, seen)

@@ -61,6 +61,11 @@ class Claim(Model):
     resource_version: str = ""
 
     @property
+    def is_undone(self) -> bool:
+        """Whether nothing was done under it but reading, to no result: once its run is over, any may have the task."""
+        return self.effects is Effects.NONE and self.state is not ClaimState.SUCCEEDED
+
+    @property
     def result(self) -> Any:
         """The run's output; None if it has none."""
         return json.loads(self.output) if self.output else None
