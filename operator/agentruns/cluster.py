@@ -38,6 +38,7 @@ _JSON: Final = "application/json"
 _JSON_PATCH: Final = "application/json-patch+json"
 _NOT_ABOUT_THE_OBJECT: Final = (
     "cannot create resource",
+    "cannot update resource",
     'serviceaccount "default" not found',
     "being terminated",
     "status unknown for quota",

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import random
+from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from agentruns.clock import utc_now
-from agentruns.cluster import CLAIMS, RUNS, ApiError, Body, Cluster, resource_named
+from agentruns.cluster import CLAIMS, RUNS, ApiError, Cluster, resource_named
 from agentruns.core.collecting import (
     Delete,
     Mark,
@@ -19,8 +21,8 @@ from agentruns.core.collecting import (
     used_by,
     with_mark,
 )
-from agentruns.core.naming import Key
-from agentruns.core.tasks import Claim, may_be_deleted, read_claim
+from agentruns.core.naming import Key, claim_name
+from agentruns.core.tasks import Claim, ClaimState, claim_manifest, read_claim
 from agentruns.store import Store
 
 EVERY: Final = 600.0
@@ -111,24 +113,68 @@ async def keep_forgetting(cluster: Cluster, namespaces: tuple[str, ...], retenti
 
 
 async def forget_tasks(cluster: Cluster, namespaces: tuple[str, ...], retention: timedelta, now: datetime) -> None:
-    """Deletes the claims of tasks that were finished longer ago than they are retained."""
+    """Deletes the claims of tasks of which, for as long as they are retained, no run has ended or been there."""
     for namespace in namespaces or (None,):
         try:
-            async for page, _ in cluster.pages(CLAIMS, namespace):
-                for body in page:
-                    await _forget(cluster, body, retention, now)
+            for place, old in (await _old_claims(cluster, namespace, retention, now)).items():
+                await _forget(cluster, place, old, now)
         except ApiError as error:
             log.warning("could not forget tasks: %s", error, extra={"namespace": namespace or ""})
 
 
-async def _forget(cluster: Cluster, body: Body, retention: timedelta, now: datetime) -> None:
-    """Deletes a claim if it may go, as it was looked at: one that a run has taken over meanwhile stays."""
-    claim, metadata = read_claim(body), body["metadata"]
-    if not isinstance(claim, Claim) or not may_be_deleted(claim, retention, now):
-        return
-    conditions = {key: metadata[key] for key in ("uid", "resourceVersion")}
-    try:
-        await cluster.delete(CLAIMS, metadata["namespace"], metadata["name"], conditions)
-    except ApiError as error:
-        if error.status not in _CHANGED:
-            raise
+@dataclass(frozen=True)
+class _Old:
+    """A claim that nobody is known to have counted on for a while: of its content, nothing is kept."""
+
+    name: str
+    uid: str
+    resource_version: str
+    expired: bool
+
+    @property
+    def as_it_is(self) -> dict[str, str]:
+        """The conditions of a deletion that is for this version alone."""
+        return {"uid": self.uid, "resourceVersion": self.resource_version}
+
+
+async def _old_claims(
+    cluster: Cluster, namespace: str | None, retention: timedelta, now: datetime
+) -> dict[str, list[_Old]]:
+    """By namespace, the claims that have been unused for half of their retention, or all of it."""
+    found = defaultdict[str, list[_Old]](list)
+    async for page, _ in cluster.pages(CLAIMS, namespace):
+        for body in page:
+            claim, metadata = read_claim(body), body["metadata"]
+            if isinstance(claim, Claim) and claim.state is not ClaimState.IN_FLIGHT:
+                unused = claim.unused_for(now)
+                if unused >= retention / 2:
+                    old = _Old(metadata["name"], metadata["uid"], metadata["resourceVersion"], unused >= retention)
+                    found[metadata["namespace"]].append(old)
+    return found
+
+
+async def _forget(cluster: Cluster, namespace: str, old: list[_Old], now: datetime) -> None:
+    """Deletes old claims as they were looked at, but for those of which there is a run: these are noted as used.
+
+    The runs are listed after the claims. One that comes later, and ends by an old claim, has changed it by then.
+    """
+    keys = {it["spec"].get("idempotencyKey") async for runs, _ in cluster.pages(RUNS, namespace) for it in runs}
+    used = {claim_name(namespace, key) for key in keys if key}
+    for claim in old:
+        try:
+            if claim.name in used:
+                await _note_use(cluster, namespace, claim, now)
+            elif claim.expired:
+                await cluster.delete(CLAIMS, namespace, claim.name, claim.as_it_is)
+        except ApiError as error:
+            if error.is_trouble_of_the_server:
+                raise
+            if error.status not in _CHANGED:
+                log.warning("could not forget a task: %s", error, extra={"namespace": namespace})
+
+
+async def _note_use(cluster: Cluster, namespace: str, old: _Old, now: datetime) -> None:
+    """Notes in a claim that a run of its task is there, unless it has changed."""
+    claim = read_claim(await cluster.get(CLAIMS, namespace, old.name))
+    if isinstance(claim, Claim) and claim.resource_version == old.resource_version:
+        await cluster.replace(claim_manifest(namespace, claim.used(now)))

@@ -89,7 +89,7 @@ class Performer:
         except ApiError as error:
             if error.status == 409 or (error.status == 404 and action.replaces):
                 return None
-            if not action.replaces and (refusal := refusal_of("ConfigMap", error)):
+            if refusal := refusal_of("ConfigMap", error):
                 return refusal
             raise
         return None

@@ -108,17 +108,51 @@ def test_what_was_collected_is_made_again_on_demand(space: Space, swept: Sweep) 
         noticed(space, f"after-{name}")
 
 
+def gone(space: Space, run: str) -> None:
+    """Returns once a person has deleted a run."""
+    space.delete("agentruns", run)
+    until(lambda: space.find("agentruns", run) is None, f"run {run} is gone")
+
+
+def remembered(space: Space) -> set[str]:
+    """The tasks whose claims are there."""
+    labelled = [it for it in space.all("configmaps") if "agentrun.dev/task" in it["metadata"].get("labels", {})]
+    return {it["data"]["task"] for it in labelled}
+
+
 def test_a_task_is_forgotten_when_its_retention_is_over_and_one_in_flight_never(space: Space, swept: Sweep) -> None:
+    space.tool("echo", ECHO)
+    for name, more in {"done": {}, "lost": {"approval": "Always"}}.items():
+        space.start(name, step("first", "echo", **more), idempotencyKey=name)
+    assert space.ended("done")["phase"] == "Succeeded"
+    space.question("lost")
+    gone(space, "done")
+    gone(space, "lost")
+    swept(719)
+    assert remembered(space) == {"done", "lost"}
+    swept(721)
+    assert remembered(space) == {"lost"}
+
+
+def test_a_task_is_remembered_while_a_run_has_its_key_and_for_its_retention_after(space: Space, swept: Sweep) -> None:
     space.tool("echo", ECHO)
     space.start("done", step("first", "echo"), idempotencyKey="done")
     assert space.ended("done")["phase"] == "Succeeded"
-    space.start("asks", step("first", "echo", approval="Always"), idempotencyKey="asks")
-    space.question("asks")
-    done, asks = (claim_name(space.name, key) for key in ("done", "asks"))
-    swept(719)
-    assert space.find("configmaps", done)
+    swept(359)
+    assert "lastUsedAt" not in space.get("configmaps", claim_name(space.name, "done"))["data"]
     swept(721)
-    assert (space.find("configmaps", done), bool(space.find("configmaps", asks))) == (None, True)
+    kept = space.get("configmaps", claim_name(space.name, "done"))
+    assert (kept["data"]["state"], "lastUsedAt" in kept["data"]) == ("Succeeded", True)
+    swept(722)
+    assert space.get("configmaps", claim_name(space.name, "done")) == kept, "it was noted as used an hour ago"
+    gone(space, "done")
+    swept(721 + 719)
+    assert remembered(space) == {"done"}
+    space.start("again", step("first", "echo"), idempotencyKey="done")
+    assert space.ended("again")["reason"] == "AlreadyDone"
+    gone(space, "again")
+    swept(721 + 721)
+    assert remembered(space) == set()
 
 
 def test_a_sandbox_whose_run_was_deleted_without_it_is_stopped_and_goes(space: Space) -> None:

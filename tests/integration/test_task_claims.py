@@ -77,6 +77,20 @@ def test_a_key_under_which_nothing_was_done_is_there_for_another_spec(space: Spa
     assert (claimed(space)["run"], claimed(space)["state"]) == ("second", "Succeeded")
 
 
+def test_a_run_whose_claim_was_removed_outlives_its_time_to_live(space: Space) -> None:
+    space.tool("pay", says("R-1"), **NON_IDEMPOTENT)
+    for name in ("removed", "kept"):
+        start(space, name, idempotencyKey=name)
+        assert space.ended(name)["phase"] == "Succeeded"
+    space.delete("configmaps", claim_name(space.name, "removed"))
+    for name in ("removed", "kept"):
+        assert space.want(name, ttlAfterFinished="1s").status == 200
+    until(
+        lambda: space.find("agentruns", "kept") is None, "the run whose claim stands is deleted, and its turn came last"
+    )
+    assert "deletionTimestamp" not in space.get("agentruns", "removed")["metadata"]
+
+
 def test_a_run_that_failed_and_may_have_paid_is_not_made_again(space: Space) -> None:
     space.tool("pay", "print('no JSON')", **NON_IDEMPOTENT)
     start(space, "first")

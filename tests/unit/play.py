@@ -69,7 +69,7 @@ class Play:
     manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Everything that was created, by name."""
     refused: dict[str, Refusal] = field(default_factory=dict)
-    """What the API server would refuse to create, by kind."""
+    """What the API server would refuse to create, by kind; of a claim also what it would refuse to change: `change`."""
     answers: dict[Question, Any] = field(default_factory=dict)
     given: dict[str, Any] = field(default_factory=dict)
     """The output that came with the decision on an Approval, by its name."""
@@ -185,7 +185,7 @@ class Play:
     def _write_claim(self, write: WriteClaim, refusals: dict[str, Refusal]) -> None:
         """As the API server does: created if nothing is there, put in the place of the version it names."""
         metadata, there = write.manifest["metadata"], self.claims.get(write.name)
-        if (refusal := self.refused.get("ConfigMap")) and not write.replaces:
+        if refusal := self.refused.get("change" if write.replaces else "ConfigMap"):
             refusals[write.name] = refusal
         elif there is None and not write.replaces:
             self.claims[write.name] = {**write.manifest, "metadata": metadata | {"resourceVersion": "1"}}

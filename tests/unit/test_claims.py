@@ -1,7 +1,6 @@
 """One task, however many runs: who may begin it, what later ones come to, and what is asked about a lost one."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from agentruns.core.questions import ClaimOf, JournalSegment, Lost, PolicyEnforc
 from agentruns.core.records import FINAL_PHASES, Phase, RunStatus
 from agentruns.core.resources import Approval
 from agentruns.core.sizes import OUTPUT_LIMIT
-from agentruns.core.tasks import Claim, ClaimState, may_be_deleted, read_claim, task_digest
+from agentruns.core.tasks import Claim, ClaimState, read_claim, task_digest
 
 from tests.unit.builders import NAMESPACE, NOW, a_pod, a_run, a_step, a_tool, later
 from tests.unit.play import Play
@@ -438,6 +437,16 @@ def test_fail_ends_the_run_and_the_task() -> None:
     assert stands(another(run, name="third").go()) == ("Failed", "AlreadyFailed")
 
 
+def test_an_answer_that_cannot_be_kept_in_the_claim_is_kept_later() -> None:
+    run = lost()
+    run.refused["change"] = Refusal("denied by somebody's webhook", for_now=False)
+    run.decides("", "Fail")
+    assert (stands(run), run.decision.wake_at) == (("Pending", "CreationRefused"), later(10))
+    assert "refused to store that in the claim of the task: denied by somebody's webhook" in run.status.message
+    run.refused.clear()
+    assert stands(run.go(10)) == ("Failed", "InDoubt")
+
+
 def test_run_again_begins_only_when_the_pods_of_the_one_before_have_ended() -> None:
     run = lost()
     run.pods_of_gone_runs = (a_pod(name="old"), a_pod(name="ended", phase="Failed"))
@@ -621,6 +630,16 @@ def test_a_run_whose_outcome_cannot_be_kept_ends_as_usual_and_says_so() -> None:
     assert first.status.message.endswith("later runs of its task will not find its outcome: exceeded quota")
 
 
+def test_a_run_whose_outcome_may_not_be_written_ends_as_usual_and_says_so() -> None:
+    first = holder()
+    first.refused["change"] = Refusal("denied by somebody's webhook", for_now=False)
+    first.succeeds("look").succeeds("pay", "R-1")
+    assert (stands(first), claim(first).state) == (("Succeeded", "Completed"), "InFlight")
+    assert first.status.message.endswith("will not find its outcome: denied by somebody's webhook")
+    second = another(first).go()
+    assert (stands(second), second.pods) == (("AwaitingApproval", "TaskInDoubt"), {})
+
+
 @pytest.mark.parametrize(
     ("labels", "data", "said"),
     [
@@ -643,18 +662,3 @@ def test_what_this_operator_did_not_write_is_believed_by_nobody(
     under_way.succeeds("look").succeeds("pay", "R-1")
     assert stands(under_way) == ("Succeeded", "Completed")
     assert said in under_way.status.message
-
-
-# -------------------------------------------------------------------------------------------------- how long it stays
-
-
-def test_a_claim_stays_for_its_retention_and_one_in_flight_for_ever() -> None:
-    month = timedelta(hours=720)
-    for end in (done, failed_having_paid, cancelled_having_paid):
-        held = claim(end())
-        assert not may_be_deleted(held, month, NOW + month - timedelta(seconds=1))
-        assert may_be_deleted(held, month, NOW + month)
-    in_flight = claim(holder())
-    assert in_flight.state is ClaimState.IN_FLIGHT
-    assert not may_be_deleted(in_flight, month, NOW + 100 * month)
-    assert not may_be_deleted(in_flight.model_copy(update={"finished_at": NOW}), month, NOW + month)

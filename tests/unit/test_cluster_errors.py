@@ -14,6 +14,7 @@ ENDS = 'approvals "a" is forbidden: unable to create new content in namespace sh
         (403, ENDS, True, True),
         (422, ENDS, False, False),
         (403, 'pods is forbidden: User "x" cannot create resource "pods"', True, False),
+        (403, 'configmaps "a" is forbidden: User "x" cannot update resource "configmaps"', True, False),
         (403, "ValidatingAdmissionPolicy 'decisions.agentrun.dev' denied request", False, False),
         (403, "exceeded quota: compute", False, False),
     ],

@@ -1,10 +1,22 @@
 """What is left to do about pods and Approvals whose part in a run is over."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
-from agentruns.core.actions import Action, CollectPods, DeletePod, DeleteRun, ReleasePod, SettleApproval, StopPod
+from agentruns.core.actions import (
+    Action,
+    CollectPods,
+    DeletePod,
+    DeleteRun,
+    Preparation,
+    ReleasePod,
+    SettleApproval,
+    StopPod,
+    WriteClaim,
+)
 from agentruns.core.attempts import GRACE, PATIENCE
+from agentruns.core.claim_writes import outlived
 from agentruns.core.journal import Journal
 from agentruns.core.model import earliest
 from agentruns.core.observed import Observed, PodSeen
@@ -19,13 +31,17 @@ from agentruns.core.records import (
 )
 from agentruns.core.resources import AgentRun, ApprovalState
 
+STAYS: Final = timedelta(hours=1)
+"""How long a run whose outcome is nowhere else goes without a look at whether it may be deleted after all."""
+
 
 @dataclass(frozen=True)
 class Left:
-    """Actions that tidy up, each safe to be done twice, and when there is more to do."""
+    """Actions that tidy up, each safe to be done twice, what must be there before, and when there is more to do."""
 
     actions: tuple[Action, ...]
     wake_at: datetime | None
+    preparations: tuple[Preparation, ...] = ()
 
 
 def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
@@ -109,9 +125,20 @@ def after_the_end(run: AgentRun, seen: Observed) -> Left:
         due = seen.now >= collect_at
         actions += [CollectPods()] if due else []
         wakes.append(None if due else collect_at)
-    if run.spec.ttl_after_finished is not None and run.metadata.deletion_timestamp is None:
-        delete_at = finished_at + run.spec.ttl_after_finished
-        due = seen.now >= delete_at
-        actions += [DeleteRun(run.metadata.uid, run.metadata.resource_version)] if due else []
-        wakes.append(None if due else delete_at)
-    return Left(tuple(actions), earliest(wakes))
+    expiry = _expiry(run, finished_at, seen)
+    return Left((*actions, *expiry.actions), earliest([*wakes, expiry.wake_at]), expiry.preparations)
+
+
+def _expiry(run: AgentRun, finished_at: datetime, seen: Observed) -> Left:
+    """What the time to live of a finished run has come to: it goes if the claim of its task stands for it."""
+    if run.spec.ttl_after_finished is None or run.metadata.deletion_timestamp is not None:
+        return Left((), None)
+    delete_at = finished_at + run.spec.ttl_after_finished
+    if seen.now < delete_at:
+        return Left((), delete_at)
+    claim = outlived(run, seen)
+    if isinstance(claim, WriteClaim):
+        return Left((), None, (claim,))
+    if claim:
+        return Left((DeleteRun(run.metadata.uid, run.metadata.resource_version),), None)
+    return Left((), seen.now + STAYS)

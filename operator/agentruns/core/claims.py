@@ -165,6 +165,9 @@ def _settled(run: AgentRun, claim: Claim, question: Demand, decision: RecordedDe
     sticky = {"effects": Effects.POSSIBLE, "effects_before": Effects.POSSIBLE}
     settled = claim.model_copy(update={**update, **ours, **sticky, "message": said})
     write = WriteClaim(claim_manifest(run.metadata.namespace, settled))
+    if refusal := seen.refusals.get(write.name):
+        refused = f"{said}; the API server refused to store that in the claim of the task: {refusal.message}"
+        return Turned(Phase.PENDING, refusal.reason, refused, wake_at=seen.now + RETRY_REFUSED)
     return Turned(Phase.AWAITING_APPROVAL, "TaskInDoubt", said, preparations=(write,))
 
 

@@ -58,7 +58,7 @@ def decide(run: AgentRun, seen: Observed) -> Decision:
         return _left_alone(run, seen)
     if run.is_final:
         left = after_the_end(run, seen)
-        return Decision(observed(run.status, run.metadata.generation), actions=left.actions, wake_at=left.wake_at)
+        return Decision(observed(run.status, run.metadata.generation), left.preparations, left.actions, left.wake_at)
     if run.metadata.deletion_timestamp is not None:
         left = loose_ends(run, run.status, seen)
         return Decision(run.status, actions=left.actions, wake_at=left.wake_at)

@@ -58,12 +58,24 @@ class Claim(Model):
     decision: Annotated[RecordedDecision | None, BeforeValidator(_read)] = None
     """By which this run has the task, where the run that held it before was gone."""
     finished_at: Timestamp | None = None
+    last_used_at: Timestamp | None = None
+    """When it was last seen that a run of the task counts on this claim, after its own run had ended."""
     resource_version: str = ""
 
     @property
     def is_undone(self) -> bool:
         """Whether nothing was done under it but reading, to no result: once its run is over, any may have the task."""
         return self.effects is Effects.NONE and self.state is not ClaimState.SUCCEEDED
+
+    def used(self, now: datetime) -> "Claim":
+        """The claim with the note that a run counts on it."""
+        return self.model_copy(update={"last_used_at": now})
+
+    def unused_for(self, now: datetime) -> timedelta:
+        """How long nobody is known to have counted on it; no time at all for one in flight."""
+        if self.state is ClaimState.IN_FLIGHT or self.finished_at is None:
+            return timedelta(0)
+        return now - max(self.finished_at, self.last_used_at or self.finished_at)
 
     @property
     def result(self) -> Any:
@@ -72,7 +84,7 @@ class Claim(Model):
 
     def says_the_same(self, other: "Claim") -> bool:
         """Whether two claims differ in nothing but words and times."""
-        words = {"message": "", "finished_at": None, "resource_version": ""}
+        words = {"message": "", "finished_at": None, "last_used_at": None, "resource_version": ""}
         return self.model_copy(update=words) == other.model_copy(update=words)
 
 
@@ -118,10 +130,3 @@ def task_digest(run: AgentRun) -> str:
 def _require_flat(field: str, value: Any) -> None:
     with within(field):
         require_flat(value)
-
-
-def may_be_deleted(claim: Claim, retention: timedelta, now: datetime) -> bool:
-    """Whether nobody can count on a claim any more: it was finished so long ago. One in flight is never deleted."""
-    return claim.state is not ClaimState.IN_FLIGHT and (
-        claim.finished_at is not None and now >= claim.finished_at + retention
-    )
