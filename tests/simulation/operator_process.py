@@ -9,6 +9,7 @@ import aiohttp
 from agentruns.announce import Announcer
 from agentruns.answers import Answers
 from agentruns.cluster import ApiError, Cluster
+from agentruns.collecting import keep_forgetting
 from agentruns.core.expressions import evaluated
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import Key
@@ -31,6 +32,7 @@ from tests.simulation.world.watching import Watch, watches
 from tests.simulation.world.world import World
 
 RETENTION: Final = timedelta(minutes=2)
+"""How long pods are kept, and claims."""
 WORKERS: Final = 3
 
 
@@ -86,6 +88,8 @@ class OperatorProcess:
             self.world.api.changed.append(watch.changed)
             self.world.later(self.world.delay(0.1), self.process.reaches, watch.begins)
         self._tasks.append(self.world.loop.create_task(keep_listing(self._cluster, self.store, (), asyncio.Event())))
+        if "run made again" in self.world.habits.names:
+            self._tasks.append(self.world.loop.create_task(keep_forgetting(self._cluster, (), RETENTION)))
         await self._queue.run()
 
     async def _pass(self, key: Key) -> float | None:

@@ -24,6 +24,8 @@ class Promises:
         self.can_be_read: Callable[[str, str], bool]
         self._recorded: dict[str, tuple[str, int]] = {}
         """By the UID of a pod, the step and epoch that it was ever recorded for."""
+        self._runs: list[Body] = []
+        """All that were ever made."""
         self._run_again: set[str] = set()
         """The UIDs of runs that a person had go on with a task of which nobody knows how far it came."""
         self._approved: set[tuple[str, str]] = set()
@@ -90,17 +92,17 @@ class Promises:
     # ----------------------------------------------------------------------------------- what is written
 
     _tools: dict[tuple[str, str], Body]
-    _runs: list[Body]
 
     def watch_over(self, made: list[Body]) -> None:
         """Takes down what people have asked for."""
-        self._runs = [it for it in made if it["kind"] == "AgentRun"]
         self._tools = {
             (it["metadata"]["namespace"], it["metadata"]["name"]): it["spec"] for it in made if it["kind"] == "Tool"
         }
 
     def changed(self, change: Change) -> None:
         """Every write keeps to what was promised."""
+        if change.plural == "agentruns" and change.before is None:
+            self._runs.append(change.last)
         if change.plural == "agentruns" and change.after is not None:
             self._run_written(change.before or {}, change.after)
         if change.plural == "approvals" and change.after is not None:

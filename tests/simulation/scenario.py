@@ -17,11 +17,13 @@ Kind = tuple[str, str, bool]
 """The effect of a Tool, when it asks, and whether its doubts are settled by the finder."""
 
 
-def manifests(random: Random) -> list[Body]:
-    """Tools first, then one to three runs."""
+def manifests(random: Random, *, in_git: bool = False) -> list[Body]:
+    """Tools first, then one to three runs, the first of which a GitOps controller applies, if there is one."""
     runs = [_run(random, number) for number in range(random.choice((1, 1, 2, 3)))]
     if random.random() < 0.2:
         runs.append(_of_the_same_task(runs[0]))
+    if in_git:
+        runs[0]["spec"] |= {"idempotencyKey": "task-1", "ttlAfterFinished": random.choice(("5s", "60s", "200s"))}
     return [tool for namespace in NAMESPACES for tool in _tools(_used(runs, namespace), namespace)] + runs
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from unittest.mock import patch
 
-from agentruns import clock
+from agentruns import clock, collecting
 from agentruns.cluster import RUNS, TOOLS, Body
 
 from tests.simulation.loop import VirtualDatetime, VirtualLoop
@@ -24,6 +24,8 @@ TROUBLE: Final = 240.0
 """Seconds after which the world does nothing more to the operator."""
 SETTLED_WITHIN: Final = 6 * 3600.0
 """Seconds after that within which everything has come to its end, people's late decisions included."""
+FORGET_EVERY: Final = 30.0
+"""Seconds between two looks for claims that may be forgotten, at most."""
 CALLS: Final = 20_000
 """Requests that one seed may take at most: more is an operator that runs hot."""
 
@@ -49,7 +51,7 @@ def simulated(seed: int, *, habits: frozenset[str] = frozenset(), traced: bool =
     world.traced = traced
     random.seed(seed)
     try:
-        with patch.object(clock, "datetime", VirtualDatetime):
+        with patch.object(clock, "datetime", VirtualDatetime), patch.object(collecting, "FORGET_EVERY", FORGET_EVERY):
             return loop.run_until_complete(Simulation(world, seed).course())
     finally:
         loop.close()
@@ -70,7 +72,8 @@ class Simulation:
     async def course(self) -> Course:
         """Everything is applied, trouble comes and goes, and what was promised holds at the end."""
         world = self._world
-        made = [self._applied(it) for it in manifests(world.random)]
+        in_git = "run made again" in world.habits.names
+        made = [self._applied(it) for it in manifests(world.random, in_git=in_git)]
         self._promises.watch_over(made)
         for _ in range(2 if world.habits.strikes("two operators") else 1):
             self._operator()

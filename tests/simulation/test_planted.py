@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from agentruns import answers, performing
+from agentruns import answers, collecting, performing
 from agentruns.clock import utc_now
 from agentruns.cluster import APPROVALS, Body, Cluster, Resource
 from agentruns.core import aftermath, attempts, lifecycle, look, patches, settling, steps, underway
@@ -197,6 +197,10 @@ def _claiming_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "turn_of", late)
 
 
+def _forgetting_whatever_runs_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "claim_name", lambda *_: "")
+
+
 def _forgetting_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "take_list", lambda *_: None)
 
@@ -287,6 +291,11 @@ BUGS = {
     ),
     "a claim after the first step": Planted(
         _claiming_after_the_first_step, "another run has acted for", frozenset({"two operators"})
+    ),
+    "a claim forgotten while a run has its key": Planted(
+        _forgetting_whatever_runs_there_are,
+        "another run has acted for",
+        frozenset({"run made again", "run deleted"}),
     ),
     "what vanished in a gap stays known": Planted(
         _forgetting_nothing, "not settled", frozenset({"watch gap", "pod torn out"})

@@ -253,12 +253,16 @@ def _copy(body: Body) -> Body:
 
 
 def _selector(asked: Request) -> Callable[[Body], bool] | None:
-    """Whether an object has the label that a request asks for; one label is all that anybody asks for."""
+    """Whether an object has the labels that a request asks for."""
     text = asked.query.get("labelSelector", "")
     if not text:
         return None
-    label, _, wanted = text.partition("=")
-    return lambda body: (found := body["metadata"].get("labels", {}).get(label)) is not None and wanted in ("", found)
+    asked_for = [(label, wanted) for label, _, wanted in (it.partition("=") for it in text.split(","))]
+    return lambda body: all(_has(body, label, wanted) for label, wanted in asked_for)
+
+
+def _has(body: Body, label: str, wanted: str) -> bool:
+    return (found := body["metadata"].get("labels", {}).get(label)) is not None and wanted in ("", found)
 
 
 def _conflict(asked: Request, why: str) -> Refused:

@@ -41,8 +41,13 @@ LIKELIHOOD: Final = {
     "run cancelled": 0.3,
     "run paused": 0.3,
     "run deleted": 0.2,
+    # a GitOps controller
+    "run made again": 1.0,
 }
-
+_LATER: Final = frozenset({"run made again"})
+"""Habits that came later. They are drawn apart, so that seeds without them take the courses that they took before."""
+_SHARE: Final = 0.1
+"""Of seeds that have one of these."""
 
 _OFTEN: Final = 5
 
@@ -56,10 +61,11 @@ class Habits:
         self.at_work = True
 
     @classmethod
-    def drawn(cls, random: Random, often: frozenset[str]) -> "Habits":
+    def drawn(cls, random: Random, often: frozenset[str], apart: Random) -> "Habits":
         """The habits of a seed: few or many of them, and those that it is told to have, and often."""
         share = random.choice((0.1, 0.2, 0.4))
-        return cls(random, often.union(name for name in LIKELIHOOD if random.random() < share), often)
+        names = often.union(name for name in LIKELIHOOD if name not in _LATER and random.random() < share)
+        return cls(random, names.union(name for name in sorted(_LATER) if apart.random() < _SHARE), often)
 
     def strikes(self, name: str) -> bool:
         """Whether it happens now; never once the world has come to rest."""

@@ -1,10 +1,14 @@
-"""People: they decide what they are asked, change their minds about runs, and delete things they should not."""
+"""People: they decide what they are asked, change their minds about runs, and delete things they should not.
+
+And what keeps their runs in Git: it makes those again that have a time to live, once they are gone.
+"""
 
 import asyncio
 
-from agentruns.cluster import Body
+from agentruns.cluster import RUNS, Body
+from agentruns.core.naming import API_VERSION
 
-from tests.simulation.world.api import Change
+from tests.simulation.world.api import Change, request
 from tests.simulation.world.world import World
 
 
@@ -13,9 +17,13 @@ class People:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._deleted: set[str] = set()
+        """The UIDs of runs that a person has deleted."""
 
     def changed(self, change: Change) -> None:
-        """A new question is answered, a new run is meddled with, a pod is in somebody's way."""
+        """A new question is answered, a new run is meddled with, a pod is in somebody's way, one in Git is missed."""
+        if change.plural == "agentruns" and change.after is None:
+            self._world.begins(self._misses(change.last))
         if change.before is not None or change.after is None:
             return
         match change.plural:
@@ -58,10 +66,28 @@ class People:
             await asyncio.sleep(world.delay(4.0))
             self._wants(run, "Cancelled")
         if world.habits.strikes("run deleted"):
-            await asyncio.sleep(world.delay(4.0))
+            await asyncio.sleep(world.delay(100.0 if _is_in_git(run) else 4.0))
             if self._current("agentruns", run):
                 world.note(f"a person deletes run {run['metadata']['name']}")
+                self._deleted.add(run["metadata"]["uid"])
                 world.api.delete("agentruns", *_place(run))
+                self._makes_again(run)
+
+    async def _misses(self, run: Body) -> None:
+        """What is in Git and went by itself is made again after a while."""
+        if _is_in_git(run) and run["metadata"]["uid"] not in self._deleted:
+            await asyncio.sleep(min(self._world.delay(5.0), 30.0))
+            self._makes_again(run)
+
+    def _makes_again(self, run: Body) -> None:
+        """What is in Git is applied; right after a deletion this is `kubectl replace --force`."""
+        if _is_in_git(run) and self._world.habits.strikes("run made again"):
+            name, namespace = run["metadata"]["name"], run["metadata"]["namespace"]
+            self._world.note(f"run {name} is made again")
+            spec = {key: value for key, value in run["spec"].items() if key != "desiredState"}
+            metadata = {"name": name, "namespace": namespace}
+            body = {"apiVersion": API_VERSION, "kind": "AgentRun", "metadata": metadata, "spec": spec}
+            self._world.api.answer(request("POST", RUNS.path(namespace), {}, body))
 
     def _wants(self, run: Body, state: str) -> None:
         if found := self._current("agentruns", run):
@@ -86,6 +112,10 @@ class People:
         """The object, if it is still the same."""
         found = self._world.api.find(plural, *_place(body))
         return found if found is not None and found["metadata"]["uid"] == body["metadata"]["uid"] else None
+
+
+def _is_in_git(run: Body) -> bool:
+    return "ttlAfterFinished" in run["spec"]
 
 
 def _place(body: Body) -> tuple[str, str]:

@@ -21,7 +21,7 @@ class World:
     def __init__(self, seed: int, loop: VirtualLoop, habits: frozenset[str]) -> None:
         self.random = Random(seed)
         self.loop = loop
-        self.habits = Habits.drawn(self.random, habits)
+        self.habits = Habits.drawn(self.random, habits, Random(f"{seed} apart"))
         self.api = ApiServer(loop.utc_now, self._unique)
         self.ledger = Ledger()
         self.torn_out: set[str] = set()
