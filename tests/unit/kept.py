@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from agentruns.core.journal import SEGMENT
+from agentruns.core.observed import ContainerEnd
+
 from tests.unit.builders import NOW, a_run, a_step, a_tool
 from tests.unit.play import Play
 from tests.unit.stored_pods import RUNNING, ended
@@ -34,6 +37,15 @@ TOOLS: Final = {
     "refund": a_tool(effect="NonIdempotent", approvalSummary="Refund ${args.amount} EUR for order ${args.order}"),
     "note": a_tool(effect="Idempotent", approval="Never"),
 }
+TASK: Final = SPEC | {"idempotencyKey": "refund-4711"}
+LONG: Final[dict[str, Any]] = {
+    "steps": [
+        *(a_step(f"s{number}") | {"tool": "lookup"} for number in range(2 * SEGMENT + 1)),
+        a_step("refund", args={"of": "${steps.s0.output.of}"}) | {"tool": "note"},
+        a_step("note"),
+    ],
+    "output": {"first": "${steps.s0.output.of}", "receipt": "${steps.refund.output.receipt}"},
+}
 FOUND: Final = {"order": "4711", "lost": True, "total": "12.50", "note": "lost at sea. " * 400}
 """A result of more than 4 KiB, so that it is stored beside the run."""
 
@@ -48,14 +60,43 @@ def running() -> Play:
     return waiting().decides("refund", "Approve", reason="checked with the carrier").starts("refund").go(5)
 
 
-def objects(play: Play) -> list[dict[str, Any]]:
-    """Everything of a run as the API server has it."""
+def with_a_journal() -> Play:
+    """A long run whose first records are in its journal, and whose last step but one runs; earlier pods are gone."""
+    play = Play(a_run(**LONG), dict(TOOLS)).go()
+    for step in LONG["steps"][:-2]:
+        play.succeeds(step["name"], {"lost": True, "of": step["name"]})
+    play.starts("refund").go(5)
+    play.pods = {uid: pod for uid, pod in play.pods.items() if pod.active}
+    assert play.status.journal and play.states()["refund"] == "Running"
+    return play
+
+
+def settling() -> Play:
+    """A run with a step in doubt, about which a tool is being asked."""
+    settle = {"tool": "find", "happened": "result.found", "after": "30s"}
+    tools = {**TOOLS, "refund": a_tool(effect="NonIdempotent", settle=settle), "find": a_tool()}
+    play = Play(a_run(**SPEC), tools).go().succeeds("lookup", FOUND).decides("refund", "Approve")
+    play.fails("refund", 137).go(30).starts("refund-settle").go(5)
+    assert play.states() == {"lookup": "Succeeded", "refund": "InDoubt", "refund-settle": "Running"}
+    return play
+
+
+def with_its_task_in_doubt() -> Play:
+    """A run that asks what became of its task, since the run that had begun it is gone."""
+    first = Play(a_run(**TASK, metadata={"name": "gone", "uid": "gone"}), dict(TOOLS)).go()
+    play = Play(a_run(**TASK), dict(TOOLS), claims=first.claims).go()
+    assert play.status.reason == "TaskInDoubt"
+    return play
+
+
+def objects(play: Play, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Everything of a run of this spec as the API server has it."""
     run = play.run
     metadata = run.metadata.model_dump(mode="json", by_alias=True, exclude_none=True)
-    body = {"apiVersion": "agentrun.dev/v1alpha1", "kind": "AgentRun", "metadata": metadata, "spec": SPEC}
+    body = {"apiVersion": "agentrun.dev/v1alpha1", "kind": "AgentRun", "metadata": metadata, "spec": spec}
     approvals = [_approval(play, name) for name in play.approvals]
     pods = [_pod(play, uid) for uid in play.pods]
-    kept = [_born(it, it["metadata"]["name"]) for it in play.stored.values()]
+    kept = [_born(it, it["metadata"]["name"]) for it in (*play.stored.values(), *play.claims.values())]
     return [body | {"status": run.status.body()}, *approvals, *pods, *kept]
 
 
@@ -77,18 +118,31 @@ def _pod(play: Play, uid: str) -> dict[str, Any]:
     manifest = play.manifests[pod.name]
     ungated = {key: value for key, value in manifest["spec"].items() if key != "schedulingGates"}
     born = _born(manifest, pod.name, finalizers=list(pod.finalizers))
-    tool = {"name": "tool", "imageID": pod.image, **(ended() if pod.end else RUNNING)}
+    tool = {"name": "tool", "imageID": pod.image, **(_end(pod.end) if pod.end else RUNNING)}
     return born | {
         "spec": ungated | {"nodeName": pod.node},
         "status": {"phase": pod.phase, "containerStatuses": [tool]},
     }
 
 
+def _end(end: ContainerEnd) -> dict[str, Any]:
+    return ended(exitCode=end.exit_code, reason=end.reason)
+
+
 def main() -> None:
-    """Writes the files."""
-    for name, play in {"waiting": waiting(), "running": running()}.items():
+    """Writes the files that are not there."""
+    plays = {
+        "waiting": (waiting(), SPEC),
+        "running": (running(), SPEC),
+        "journal": (with_a_journal(), LONG),
+        "settling": (settling(), SPEC),
+        "task-in-doubt": (with_its_task_in_doubt(), TASK),
+    }
+    for name, (play, spec) in plays.items():
         path = FIXTURES / f"v{play.status.format_version}-{name}.json"
-        path.write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": objects(play)}, indent=1) + "\n")
+        text = json.dumps({"kind": "List", "apiVersion": "v1", "items": objects(play, spec)}, indent=1)
+        if not path.exists():
+            path.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from agentruns.core.digests import digest, digest_of
+from agentruns.core.naming import JOURNAL_KEY, LABEL_TASK
 from agentruns.core.records import Phase, RunStatus
 from agentruns.store import Store
 
@@ -16,16 +17,20 @@ from tests.unit.play import Play
 def kept(path: Path) -> Play:
     """What a file has, taken in as the operator does when it starts; none of its Tools is there any more."""
     store, stored = Store(lambda _: None, lambda _: None), dict[str, dict[str, Any]]()
+    claims = dict[str, dict[str, Any]]()
     items = json.loads(path.read_text())["items"]
     for it in items:
         if it["kind"] in ("AgentRun", "Approval", "Pod"):
             store.take(it["kind"], it)
+        elif LABEL_TASK in it["metadata"].get("labels", {}):
+            claims[it["metadata"]["name"]] = it
         else:
             stored[it["metadata"]["name"]] = it
     [run] = store.runs.values()
     uid = run.metadata.uid
-    play = Play(run, pods=store.pods(uid), approvals=store.approvals(uid), stored=stored)
-    play.now = max(it for step in run.status.steps for it in (step.started_at, step.finished_at, play.now) if it)
+    play = Play(run, pods=store.pods(uid), approvals=store.approvals(uid), stored=stored, claims=claims)
+    times = [it for step in run.status.steps for it in (step.started_at, step.finished_at) if it]
+    play.now = max([*times, play.now])
     return play
 
 
@@ -52,11 +57,14 @@ def test_reading_loses_nothing_and_changes_nothing(path: Path) -> None:
 @pytest.mark.parametrize("path", EVERY)
 def test_what_was_stored_beside_the_run_has_the_digests_by_which_it_is_known(path: Path) -> None:
     run = kept(path)
-    assert {pin.digest for pin in run.status.tools} == {
-        digest(run.stored[it.revision]["data"]) for it in run.status.tools
-    }
-    [ref] = [it.output_ref for it in run.status.steps if it.output_ref]
-    assert digest_of(run.stored[ref.name]["data"][ref.key].encode()) == ref.digest
+    pins, segments = run.status.tools, run.status.journal
+    refs = [it.output_ref for it in run.status.steps if it.output_ref]
+    texts = [(it.name, it.key, it.digest) for it in refs] + [(it.name, JOURNAL_KEY, it.digest) for it in segments]
+    assert {pin.revision for pin in pins} | {name for name, _, _ in texts} == set(run.stored)
+    assert run.stored or run.claims
+    assert [digest(run.stored[it.revision]["data"]) for it in pins] == [it.digest for it in pins]
+    for name, key, known in texts:
+        assert digest_of(run.stored[name]["data"][key].encode()) == known
 
 
 @pytest.mark.parametrize("path", files("waiting"))
@@ -86,3 +94,32 @@ def test_one_whose_result_is_lost_is_in_doubt_and_may_run_again_under_the_same_k
     assert run.states()["refund"] == "InDoubt"
     run.decides("refund", "RunAgain")
     assert (run.step("refund").idempotency_key, run.states()["refund"]) == (key, "Prepared")
+
+
+@pytest.mark.parametrize("path", files("journal"))
+def test_one_with_a_journal_reads_there_what_it_needs(path: Path) -> None:
+    run = kept(path)
+    assert "s0" not in run.states()
+    run.says("refund", {"receipt": "R-99"}).ends("refund").go().succeeds("note")
+    assert (run.status.phase, run.status.output) == (Phase.SUCCEEDED, {"first": "s0", "receipt": "R-99"})
+    assert run.status.progress == "103/103"
+
+
+@pytest.mark.parametrize("path", files("settling"))
+@pytest.mark.parametrize(("found", "state"), [(True, "Succeeded"), (False, "Waiting")])
+def test_one_whose_doubt_is_being_settled_goes_on_from_the_answer(path: Path, found: bool, state: str) -> None:
+    run = kept(path)
+    call = run.step("refund-settle").pod_uid
+    run.says("refund-settle", {"found": found, "receipt": "R-99"}).ends("refund-settle").go()
+    assert (run.step("refund-settle").pod_uid, run.states()["refund"]) == (call, state)
+    assert len(run.approvals) == 1, "nobody is asked about what was settled"
+
+
+@pytest.mark.parametrize("path", files("task-in-doubt"))
+def test_one_whose_task_is_in_doubt_goes_on_from_the_answer(path: Path) -> None:
+    run = kept(path)
+    [asked] = run.approvals
+    run.decides("", "Happened", output={"receipt": "R-99"})
+    assert ([*run.approvals], run.status.reason, run.status.output) == ([asked], "AlreadyDone", {"receipt": "R-99"})
+    again = kept(path).decides("", "RunAgain")
+    assert ([*again.approvals], again.states()) == ([asked], {"lookup": "Prepared"})
