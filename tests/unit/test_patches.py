@@ -2,7 +2,7 @@
 
 import pytest
 from agentruns.core.model import Condition
-from agentruns.core.patches import Patch, conditions_stated, end_now, finalizer_off, gate_off
+from agentruns.core.patches import Patch, approval_settled, conditions_stated, end_now, finalizer_off, gate_off
 
 from tests.unit.builders import NOW
 
@@ -49,3 +49,10 @@ def test_of_a_status_that_cannot_be_read_only_conditions_are_touched(
     test, *rest = conditions_stated(of(*before), of("Stalled", "Reconciling"), "7")
     assert test == {"op": "test", "path": "/metadata/resourceVersion", "value": "7"}
     assert told(rest) == operations
+
+
+def test_the_status_of_an_approval_is_set_in_the_version_that_was_looked_at() -> None:
+    assert approval_settled({"state": "Approved"}, "7") == [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": "7"},
+        {"op": "add", "path": "/status", "value": {"state": "Approved"}},
+    ]
