@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from agentruns.core.inputs import Attempt
+from agentruns.core.naming import revision_label
 from agentruns.core.observed import ContainerEnd, Observed, PodSeen, ToolResult
 from agentruns.core.questions import key_of
 from agentruns.core.resources import AgentRun, ToolSpec
@@ -72,6 +73,7 @@ def a_pod(**fields: Any) -> PodSeen:
         "step": "lookup",
         "attempt": 1,
         "epoch": 0,
+        "revision": revision_label("lookup-0123456789abcdef"),
         "input_digest": f"sha256:{'b' * 64}",
         "owner_uid": RUN_UID,
         "owner_name": "refund-4711",

@@ -306,7 +306,9 @@ def test_a_pod_prepared_before_is_adopted() -> None:
     [
         {"owner_uid": "an-earlier-run"},
         {"input_digest": "sha256:other"},
+        {"revision": "of-the-tool-before-it-was-edited"},
         {"attempt": 2},
+        {"epoch": 1},
         {"not_after": later(100)},
     ],
 )

@@ -22,7 +22,11 @@ def test_everything_that_decisions_read_is_read() -> None:
             "name": "p",
             "uid": "u",
             "resourceVersion": "9",
-            "labels": {"agentrun.dev/step": "lookup", "agentrun.dev/attempt": "2"},
+            "labels": {
+                "agentrun.dev/step": "lookup",
+                "agentrun.dev/attempt": "2",
+                "agentrun.dev/tool-revision": "a1b2",
+            },
             "annotations": {
                 "agentrun.dev/input-digest": "sha256:ab",
                 "agentrun.dev/not-after": "2026-01-02T12:05:00Z",
@@ -51,6 +55,7 @@ def test_everything_that_decisions_read_is_read() -> None:
         resource_version="9",
         attempt=2,
         epoch=3,
+        revision="a1b2",
         input_digest="sha256:ab",
         owner_name="run",
         finalizers=("other/one", "agentrun.dev/result"),

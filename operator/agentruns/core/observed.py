@@ -36,6 +36,8 @@ class PodSeen:
     step: str
     attempt: int
     epoch: int
+    revision: str
+    """The label that stands for the revision of the Tool that it was made from."""
     input_digest: str
     owner_uid: str
     owner_name: str

@@ -8,6 +8,7 @@ from agentruns.core.naming import (
     ANNOTATION_INPUT_DIGEST,
     ANNOTATION_NOT_AFTER,
     LABEL_ATTEMPT,
+    LABEL_REVISION,
     LABEL_STEP,
     SANDBOX_CONTAINER,
 )
@@ -32,6 +33,7 @@ def pod_seen(body: dict[str, Any]) -> PodSeen:
         step=labels.get(LABEL_STEP, ""),
         attempt=_number(labels.get(LABEL_ATTEMPT, "")),
         epoch=_number(annotations.get(ANNOTATION_EPOCH, "")),
+        revision=labels.get(LABEL_REVISION, ""),
         input_digest=annotations.get(ANNOTATION_INPUT_DIGEST, ""),
         owner_uid=_owner(metadata).get("uid", ""),
         owner_name=_owner(metadata).get("name", ""),

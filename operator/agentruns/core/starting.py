@@ -8,6 +8,7 @@ from agentruns.core.actions import Create, DeletePod, Ungate
 from agentruns.core.attempts import START_WINDOW
 from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
+from agentruns.core.naming import revision_label
 from agentruns.core.network import policies_for
 from agentruns.core.observed import POD_LIMIT_REACHED, PodSeen, Refusal
 from agentruns.core.pods import attempt_pod_name, sandbox_pod
@@ -68,7 +69,8 @@ def _fits(pod: PodSeen, look: Look, attempt: Attempt) -> bool:
         and pod.uid != look.record.pod_uid
         and pod.owner_uid == look.run.metadata.uid
         and pod.input_digest == attempt.input_digest
-        and pod.attempt == attempt.number
+        and pod.revision == revision_label(attempt.revision)
+        and (pod.epoch, pod.attempt) == (attempt.epoch, attempt.number)
         and pod.not_after > look.seen.now + START_WINDOW / 2
     )
 
