@@ -16,7 +16,16 @@ from agentruns.core.lifecycle import decide
 from agentruns.core.observed import Observed, Refusal
 from agentruns.core.outputs import INLINE, MAX_STORED
 from agentruns.core.problems import Problem
-from agentruns.core.questions import ASKED_AT_ONCE, Lost, PinnedSpec, StoredOutput, Unanswered, key_of, length_of
+from agentruns.core.questions import (
+    ASKED_AT_ONCE,
+    Lost,
+    PinnedSpec,
+    PodIsGone,
+    StoredOutput,
+    Unanswered,
+    key_of,
+    length_of,
+)
 from agentruns.core.records import Phase, StepState, StepStatus
 from agentruns.core.resources import OversizedRun
 from agentruns.core.result_lines import MAX_VALUES, parsed
@@ -24,7 +33,7 @@ from agentruns.core.schedule import AT_ONCE
 from agentruns.core.schemas import SchemaError, check
 from agentruns.core.templates import expanded
 
-from tests.unit.builders import NOW, a_run, a_step, a_tool, an_end, seen
+from tests.unit.builders import NOW, a_run, a_step, a_tool, an_end, later, seen
 from tests.unit.play import Play, play
 
 
@@ -191,6 +200,17 @@ def test_a_run_that_lost_its_tools_ends_once_its_pods_have(so: dict[str, Any]) -
     status = decide(run.run, run.look()).status
     assert (status.phase, status.reason, status.finished_at) == (Phase.FAILED, "StateLost", NOW)
     assert "not known: a" in status.message
+
+
+def test_a_run_that_lost_its_tools_does_not_end_before_a_pod_that_only_it_does_not_see() -> None:
+    run = lost(play(a_step("a")).starts("a"))
+    run.pods.clear()
+    gone = PodIsGone(run.step("a").pod, run.step("a").pod_uid)
+    run.answers[gone] = False
+    found = decide(run.run, run.look())
+    assert (found.status, found.wake_at) == (run.run.status, later(30))
+    run.answers[gone] = True
+    assert decide(run.run, run.look()).status.reason == "StateLost"
 
 
 def test_a_run_that_lost_its_tools_between_two_steps_says_that_nothing_is_open() -> None:

@@ -19,7 +19,7 @@ from agentruns.core.observed import Observed, Refusal
 from agentruns.core.phases import final, in_phase, phased
 from agentruns.core.pinning import MissingToolError, Pin, pinned_tools
 from agentruns.core.problems import Problem
-from agentruns.core.questions import Lost, PinnedSpec, all_answered
+from agentruns.core.questions import Lost, PinnedSpec, PodIsGone, all_answered
 from agentruns.core.records import (
     FINAL_PHASES,
     FORMAT_VERSION,
@@ -191,9 +191,11 @@ def _without_tool(run: AgentRun, missing: MissingToolError, seen: Observed) -> D
 
 def _without_state(run: AgentRun, lost: Lost, seen: Observed) -> Decision:
     """A run that lost what it was pinned to: nothing new begins, and it ends once its pods have."""
-    held = [it.pod_uid for it in run.status.steps if it.state in IN_FLIGHT_STATES]
-    running = [seen.pods[uid] for uid in held if uid in seen.pods and seen.pods[uid].active]
-    if running:
+    held = [it for it in run.status.steps if it.state in IN_FLIGHT_STATES]
+    running = [pod for it in held if (pod := seen.pods.get(it.pod_uid)) and pod.active]
+    unseen = [it for it in held if it.pod_uid not in seen.pods]
+    gone = all_answered(partial(seen.answer, PodIsGone(it.pod, it.pod_uid)) for it in unseen)
+    if running or not all(gone):
         return Decision(run.status, actions=tuple(end_of(pod) for pod in running), wake_at=seen.now + PATIENCE)
     begun = [it.name for it in run.status.steps if it.state in HOLDING_STATES]
     said = f"{lost.message}; what became of these steps is not known: {', '.join(begun) or 'none'}"
