@@ -18,7 +18,7 @@ from tests.space import steps_of
 from tests.waiting import until
 
 SECONDS = 90.0
-"""In which a run ends, or is stuck."""
+"""In which a run mostly ends, or is stuck."""
 STUCK, NOT_TAKEN = "stuck", "not taken"
 """The outcome of a case whose run does not end though an operator works, and of one that did not come about."""
 EVERY = 0.25
@@ -41,6 +41,8 @@ class Case:
     """How often each step has its effect."""
     doubts: int = 0
     """How often somebody is asked what has become of one."""
+    seconds: float = SECONDS
+    """In which a run ends, or is stuck."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def resumed(scene: Scene, case: Case, operator: FaultyOperator) -> Found:
     """What an operator makes of what it finds."""
     operator.begin()
     left = not is_over(scene)  # what was sent last is carried out by now, and the new process not yet at work
-    end(scene, operator)
+    end(scene, operator, case.seconds)
     return found(scene, case, until(operator.progress, "its progress is recorded", 10) if left else None)
 
 
@@ -100,15 +102,15 @@ def die(scene: Scene, operator: FaultyOperator) -> None:
     assert operator.exit_code() == -signal.SIGKILL, f"it ended by itself: {operator.log()[-3000:]}"
 
 
-def end(scene: Scene, operator: FaultyOperator) -> None:
+def end(scene: Scene, operator: FaultyOperator, seconds: float = SECONDS) -> None:
     """Returns once all is over; StuckError if it is not in time, though the operator works."""
-    _come(lambda: operator.has_ended() or is_over(scene), scene, operator)
+    _come(lambda: operator.has_ended() or is_over(scene), scene, operator, seconds)
     assert is_over(scene), f"the operator has ended by itself: {operator.log()[-3000:]}"
 
 
-def _come(true: Callable[[], bool], scene: Scene, operator: FaultyOperator) -> None:
+def _come(true: Callable[[], bool], scene: Scene, operator: FaultyOperator, seconds: float = SECONDS) -> None:
     try:
-        until(true, "", SECONDS, every=EVERY)
+        until(true, "", seconds, every=EVERY)
     except ClusterError:
         raise StuckError(standing(scene, operator)) from None
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from agentruns.core.attempts import GRACE, OVERTIME, START_WINDOW
+
 from tests.accounts import Body
 from tests.commands import kubectl
 from tests.crashes.cases import EVERY, SECONDS, Case, Found, die, resumed
 from tests.crashes.lives import ALL, Life
-from tests.crashes.scene import RUN, Scene, Stage, opened_scene
+from tests.crashes.scene import RUN, TIMEOUT, Scene, Stage, opened_scene
 from tests.faults.fault import Fault, Moment
 from tests.waiting import until
 
@@ -62,6 +64,8 @@ def _evicted(scene: Scene, pod: str) -> None:
     )
 
 
+LOST = TIMEOUT + (START_WINDOW + OVERTIME + GRACE).total_seconds()
+"""Seconds after which an attempt is over for certain of which nobody knows whether it has begun."""
 DEEDS = {"deleted": _deleted, "deleted, and its finalizer removed": _let_go, "evicted": _evicted}
 
 
@@ -90,7 +94,9 @@ def case_of(state: State, deed: str, effect: str) -> Case:
     unknown = begun or (gone and state.name == "recorded, still gated")
     may_repeat = effect != "NonIdempotent"
     times = 2 if begun and may_repeat else 1
-    return Case("the pod, while no operator is there", state.name, deed, effect, times, int(unknown and not may_repeat))
+    doubts = int(unknown and not may_repeat)
+    seconds = SECONDS + (LOST if doubts and not begun else 0)  # it is run again, once what was lost is over for certain
+    return Case("the pod, while no operator is there", state.name, deed, effect, times, doubts, seconds)
 
 
 def cases(stage: Stage) -> list[tuple[Case, Callable[[], Found]]]:

@@ -22,6 +22,8 @@ RUN = "r"
 AGAIN = "-again"
 """How the name of a run ends that is to do the same task once more."""
 APPROVER = "approver@example.com"
+TIMEOUT = 60
+"""Seconds that a tool may run."""
 COUNTER = "counter"
 """The Tool that settles doubts."""
 
@@ -74,7 +76,8 @@ class Scene:
         """Makes the Tool of an effect, and that which settles a doubt about it, if it has one."""
         counter = self.stage.effects
         retry = {"attempts": 5, "initialBackoff": "1s", "maxBackoff": "1s"}
-        spec: Body = {"effect": effect, "approval": "Always" if does == ASKS else "Never", "retry": retry}
+        asks = "Always" if does == ASKS else "Never"
+        spec: Body = {"effect": effect, "approval": asks, "retry": retry, "timeout": f"{TIMEOUT}s"}
         if does == SETTLES:
             self.space.tool(COUNTER, counter.settling_program, egress=counter.egress)
             spec["settle"] = {"tool": COUNTER, "happened": "result.found", "after": "1s"}

@@ -241,6 +241,50 @@ def test_run_again_is_a_new_intent_with_attempts_of_its_own() -> None:
     assert run.manifests[run.step("pay").approval]["spec"]["request"]["askedBefore"] == 1
 
 
+def torn_out(run: Play) -> Play:
+    """The pod of the payment is removed by force, while nobody knows whether it has begun."""
+    gone = run.step("pay")
+    del run.pods[gone.pod_uid]
+    run.answers[PodIsGone(gone.pod, gone.pod_uid)] = True
+    return run.go(10)
+
+
+def paying() -> Play:
+    """A run that has let go of the pod of its payment."""
+    tools = {"pay": a_tool(effect="NonIdempotent", approval="Never", timeout="2m")}
+    return play(a_step("pay"), tools=tools)
+
+
+def test_nothing_runs_again_before_what_was_lost_is_over() -> None:
+    run = torn_out(paying()).decides("pay", "RunAgain")
+    over = later(10 + 300 + 120 + 65)
+    step = run.step("pay")
+    assert (step.state, step.epoch, step.next_attempt_at, run.decision.wake_at) == ("Waiting", 1, over, over)
+    assert step.message.endswith(
+        "; alice@example.com had it run again, and it begins at 2026-01-02T12:08:15Z: what was lost may act until then"
+    )
+    assert run.status.waiting == "Time/2026-01-02T12:08:15Z"
+    assert run.go(300 + 120 + 64.9).states() == {"pay": "Waiting"}
+    assert (run.go(0.1).states(), run.step("pay").attempt) == ({"pay": "Prepared"}, 1)
+
+
+def test_what_was_lost_long_ago_runs_again_at_once() -> None:
+    run = torn_out(paying()).go(300 + 120 + 65).decides("pay", "RunAgain")
+    assert (run.states(), run.step("pay").attempt) == ({"pay": "Prepared"}, 1)
+
+
+def test_what_was_seen_to_end_runs_again_at_once_though_its_pod_is_gone() -> None:
+    assert torn_out(in_doubt()).decides("pay", "RunAgain").states() == {"pay": "Prepared"}
+
+
+def test_what_has_ended_since_it_was_in_doubt_runs_again_at_once() -> None:
+    [pod] = paying().pods.values()
+    tools = {"pay": a_tool(effect="NonIdempotent", approval="Never", timeout="2m")}
+    run = Play(a_run(a_step("pay")), tools, pods={pod.uid: replace(pod, gated=False, node="n", started_at=later(0))})
+    assert run.go().step("pay").next_attempt_at == later(120 + 65)
+    assert run.ends("pay", 137).decides("pay", "RunAgain").states() == {"pay": "Prepared"}
+
+
 def test_a_question_put_in_other_words_by_an_earlier_release_counts_as_it_was_shown() -> None:
     run = asking()
     name = run.step("refund").approval

@@ -180,7 +180,17 @@ def test_a_result_is_the_commit_point_and_the_end_of_its_pod_closes_it(pod: PodS
 
 def test_a_result_outlives_its_pod() -> None:
     said = a_result(error_class="Permanent", message="404")
-    assert examined(RECORD, seen(results={"pod-1": said})) == Ended(Outcome.PERMANENT, True, "Permanent", "404", said)
+    gone = PodIsGone("pod", "pod-1")
+    with pytest.raises(Unanswered):
+        examined(RECORD, seen(results={"pod-1": said}))
+    assert examined(RECORD, seen(results={"pod-1": said}, answers={gone: False})) == Underway()
+    found = examined(RECORD, seen(results={"pod-1": said}, answers={gone: True}))
+    assert found == Ended(Outcome.PERMANENT, True, "Permanent", "404", said)
+
+
+def test_a_good_result_counts_wherever_its_pod_is() -> None:
+    said = a_result({"n": 1})
+    assert examined(RECORD, seen(results={"pod-1": said})) == Ended(Outcome.SUCCEEDED, True, "Completed", "", said)
 
 
 def test_absence_is_believed_only_from_a_fresh_read() -> None:

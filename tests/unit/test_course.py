@@ -96,6 +96,17 @@ def test_a_result_is_found_in_the_log_of_a_pod_that_was_not_followed() -> None:
     assert (run.states(), run.step("a").reason) == ({"a": "Waiting"}, "ResultLost")
 
 
+@pytest.mark.parametrize(("effect", "due"), [*zip(EFFECTS, (0.5, 0.5, 10 + 65), strict=True)])
+def test_nothing_that_must_not_be_repeated_begins_beside_what_was_removed_by_force(effect: str, due: float) -> None:
+    """It has said that nothing was done, but nobody saw it end."""
+    run = one_step(effect=effect, timeout="10s").starts("a").says("a", error_class="Transient")
+    record = run.step("a")
+    run.pods.clear()
+    run.answers[PodIsGone(record.pod, record.pod_uid)] = True
+    assert run.go().step("a").next_attempt_at == run.decision.wake_at == later(due)
+    assert run.go(due).step("a").attempt == 2
+
+
 def test_a_pod_that_is_gone_leaves_its_outcome_unknown() -> None:
     run = one_step(effect="NonIdempotent")
     record = run.step("a")

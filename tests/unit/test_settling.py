@@ -126,14 +126,35 @@ def test_it_is_asked_a_while_after_the_attempt_was_closed() -> None:
     assert run.step(CALL).next_attempt_at == later(50)
 
 
-def test_an_attempt_that_nobody_saw_end_may_run_on_until_its_hard_end() -> None:
-    run = paying(pay={"timeout": "2m"}).starts("pay")
-    pod = run.step("pay")
-    run.pods.clear()
-    run.answers[PodIsGone(pod.pod, pod.pod_uid)] = True
-    assert run.go(10).step(CALL).next_attempt_at == later(10 + 120 + 65)
-    run = paying(pay={"timeout": "2m"}).starts("pay").ends("pay", 137, known=False).go(10)
+def torn_out(run: Play) -> Play:
+    """The payment's pod is removed by force, ten seconds later."""
+    gone = run.step("pay")
+    del run.pods[gone.pod_uid]
+    run.answers[PodIsGone(gone.pod, gone.pod_uid)] = True
+    return run.go(10)
+
+
+def test_an_attempt_that_nobody_saw_end_may_begin_until_its_last_moment_and_run_on_until_its_hard_end() -> None:
+    run = torn_out(paying(pay={"timeout": "2m"}))
+    assert (run.step("pay").reason, run.step(CALL).next_attempt_at) == ("Settling", later(10 + 300 + 120 + 65))
+    assert run.go(300 + 120 + 65).step(CALL).state == "Prepared"
+    run = paying(pay={"timeout": "2m"})
+    run.pods = {uid: replace(pod, phase="Failed", node="node-1", disrupted=True) for uid, pod in run.pods.items()}
+    assert run.go(10).step(CALL).next_attempt_at == later(300 + 120 + 65)
+
+
+def test_an_attempt_that_is_known_to_have_begun_may_run_on_until_its_hard_end() -> None:
+    run = torn_out(paying(pay={"timeout": "2m"}).starts("pay").go(5))
+    assert run.step(CALL).next_attempt_at == later(15 + 120 + 65)
+    run = torn_out(paying(pay={"timeout": "2m"}).says("pay", error_class="Unknown"))
     assert run.step(CALL).next_attempt_at == later(10 + 120 + 65)
+    run = paying(pay={"timeout": "2m"}).starts("pay").ends("pay", 137, known=False).go(10)
+    assert run.step(CALL).next_attempt_at == later(120 + 65)
+
+
+def test_a_pod_that_is_lost_while_its_hard_end_is_waited_for_may_begin_even_so() -> None:
+    run = torn_out(let_go_by_somebody())
+    assert run.step(CALL).next_attempt_at == later(10 + 300 + 300 + 65)
 
 
 def test_what_cannot_be_seen_is_looked_at_again_before_it_is_asked() -> None:

@@ -11,6 +11,7 @@ from agentruns.core.attempts import Ended, Outcome, examined
 from agentruns.core.digests import compact
 from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
+from agentruns.core.model import whole_seconds
 from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem, cut
 from agentruns.core.questions import GivenOutput, Lost, PolicyEnforced
@@ -86,11 +87,20 @@ def _resolved(look: Look, answer: RecordedDecision, *, closed: bool) -> Moved:
         case "RunAgain" if not closed:
             return Moved(look.recording(decision=None).record, wake_at=look.seen.now + RETRY_POLICY)
         case "RunAgain":
-            again = look.recording(state=StepState.WAITING, epoch=look.record.epoch + 1, attempt=0)
-            return Moved(again.record)
+            return _again(look, answer)
         case _:
             said = f"{look.record.message}; {answer.by or 'a person'} let it fail{because_of(answer)}"
             return Moved(look.failed("InDoubt", said))
+
+
+def _again(look: Look, answer: RecordedDecision) -> Moved:
+    """A step that a person has run again: at once, or when its attempt is over if nobody has seen that end."""
+    due = look.record.next_attempt_at if look.over_at else None
+    again = look.recording(state=StepState.WAITING, epoch=look.record.epoch + 1, attempt=0, next_attempt_at=due)
+    if due is None or due <= look.seen.now:
+        return Moved(again.record)
+    said = f"{look.record.message}; {answer.by or 'a person'} had it run again, and it begins at {whole_seconds(due)}"
+    return Moved(again.recording(message=f"{said}: what was lost may act until then").record, wake_at=due)
 
 
 def _happened(look: Look) -> Moved:

@@ -86,11 +86,7 @@ def examined(step: StepStatus, seen: Observed) -> Ended | Underway:
     """What is known of a step's recorded attempt. Its result is the commit point, whatever its process still does."""
     pod = seen.pods.get(step.pod_uid)
     if pod is None:
-        if result := seen.results.get(step.pod_uid):
-            return _said(result, closed=True)
-        if seen.answer(PodIsGone(step.pod, step.pod_uid)):
-            return Ended(Outcome.UNKNOWN, True, "PodLost", f"pod {step.pod} is gone, and with it what it did")
-        return Underway()
+        return _unseen(step, seen)
     if result := seen.results.get(pod.uid):
         return _said(result, closed=not pod.active)
     if _never_began(pod):
@@ -99,6 +95,17 @@ def examined(step: StepStatus, seen: Observed) -> Ended | Underway:
     if not pod.active:
         return _finished(pod, seen)
     return Underway(_why_not(pod))
+
+
+def _unseen(step: StepStatus, seen: Observed) -> Ended | Underway:
+    """What is known of an attempt whose pod is not seen: its result, and if a fresh read says so, that it is gone."""
+    result = seen.results.get(step.pod_uid)
+    said = _said(result, closed=True) if result else None
+    if said and said.outcome is Outcome.SUCCEEDED:
+        return said
+    if not seen.answer(PodIsGone(step.pod, step.pod_uid)):
+        return Underway()
+    return said or Ended(Outcome.UNKNOWN, True, "PodLost", f"pod {step.pod} is gone, and with it what it did")
 
 
 def may_run(pod: PodSeen) -> bool:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from agentruns.core.actions import Action, Preparation
+from agentruns.core.attempts import GRACE, OVERTIME, START_WINDOW
 from agentruns.core.inputs import Arguments, Attempt, Reader, arguments, carried, tool_input
 from agentruns.core.observed import Observed, PodSeen
 from agentruns.core.problems import MESSAGE_LENGTH, cut, printable
@@ -47,6 +48,23 @@ class Look:
     def pod(self) -> PodSeen | None:
         """The recorded pod, if it can be seen."""
         return self.seen.pods.get(self.record.pod_uid)
+
+    def hard_end(self, began: datetime) -> datetime:
+        """When an attempt that began then has ended for certain, unless its node is lost: its kubelet ends it."""
+        return began + self.timeout + OVERTIME + GRACE
+
+    @property
+    def over_at(self) -> datetime | None:
+        """When the recorded attempt has ended for certain, unless its node is lost; None if it was seen to have ended.
+
+        A pod that was given up or removed by force may still begin on a node that has not heard of it, up to its
+        NOT_AFTER. Of one that cannot be seen only this is known: it was prepared before now, and may have begun.
+        """
+        pod, now = self.pod, self.seen.now
+        if pod is not None:
+            return None if pod.end and pod.end.known else self.hard_end(pod.started_at or pod.not_after)
+        began = self.record.state is StepState.RUNNING or self.record.pod_uid in self.seen.results
+        return self.hard_end(now if began else now + START_WINDOW)
 
     def effect(self, state: EffectState) -> EffectState:
         """This much of an effect, or none where the tool only reads."""

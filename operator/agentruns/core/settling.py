@@ -25,15 +25,13 @@ from agentruns.core.records import (
     StepStatus,
 )
 from agentruns.core.resources import Effect, Settle, Step
-from agentruns.core.underway import again, hard_end, stopped
+from agentruns.core.underway import again, stopped
 
 UNSETTLED: Final = "Unsettled"
 """The reason of a step in doubt about which its settle tool could say nothing, or was not asked."""
 NOT_DONE: Final = "NotDone"
 """The reason of a step that is tried again, since its settle tool says that nothing was done."""
 LOOK_AGAIN: Final = timedelta(seconds=15)
-_UNSEEN: Final = frozenset({"PodLost", "ContainerLost"})
-"""Attempts that nobody saw end: one that was removed by force may run on until its hard end, and began before now."""
 _SETTLING: Final = "; settling: "
 
 
@@ -56,13 +54,13 @@ def settling(look: Look) -> Moved:
 def _called(look: Look, found: Ended | Underway) -> Moved:
     """The call due a while after the attempt was closed or its hard end has passed; until then that is waited for."""
     settle = _settle(look)
-    closed = _is_closed(found)
-    if not closed and (over := _over_at(look)) > look.seen.now:
+    closed, now = _is_closed(found), look.seen.now
+    if not closed and (over := _over_at(look)) > now:
         said = f"{settle.tool} is asked once the attempt has ended"
         return Moved(_saying(look.recording(next_attempt_at=None), said), wake_at=over)
-    due = look.seen.now + settle.after
-    if isinstance(found, Ended) and found.reason in _UNSEEN:
-        due = max(due, hard_end(look, look.seen.now))
+    due = now + settle.after
+    if over_at := look.over_at:  # nobody saw it end: it may go on, or even begin, until then
+        due = max(due, look.record.next_attempt_at or over_at)
     before = look.reader.records.get(settle_call(look.step.name))
     call = StepStatus(
         name=settle_call(look.step.name),
@@ -82,8 +80,7 @@ def _is_closed(found: Ended | Underway) -> bool:
 
 def _over_at(look: Look) -> datetime:
     """When an attempt that is not closed has certainly ended, unless its node is lost; soon, if that is not known."""
-    pod = look.pod
-    return hard_end(look, pod.started_at or pod.not_after) if pod else look.seen.now + LOOK_AGAIN
+    return (look.pod and look.over_at) or look.seen.now + LOOK_AGAIN
 
 
 def _concluded(look: Look, call: StepStatus, found: Ended | Underway) -> Moved:

@@ -85,7 +85,8 @@ def _cleared(look: Look, attempt: Attempt, pod: PodSeen) -> Moved:
     perhaps = look.effect(EffectState.MAY_BE_DONE)
     doubt = {"state": StepState.IN_DOUBT, "effect_state": perhaps, "reason": "ForeignPod"}
     held = {"attempt": attempt.number, "pod": pod.name, "pod_uid": pod.uid, "approval": ""}
-    return Moved(look.recording(**doubt, **held, message=message).record)
+    doubted = look.recording(**doubt, **held, message=message)
+    return Moved(doubted.recording(next_attempt_at=doubted.over_at).record)
 
 
 def _never_to_begin(look: Look, pod: PodSeen) -> Moved:

@@ -9,7 +9,6 @@ from agentruns.core.actions import DeletePod, StopPod, Ungate
 from agentruns.core.attempts import (
     GRACE,
     NOT_STARTED,
-    OVERTIME,
     PATIENCE,
     Ended,
     Next,
@@ -25,11 +24,10 @@ from agentruns.core.observed import PodSeen, ToolResult
 from agentruns.core.problems import Problem
 from agentruns.core.questions import PodIsGone, ResultOf
 from agentruns.core.records import EffectState, StepState, StepStatus
+from agentruns.core.resources import Effect
 
 QUIET_START: Final = timedelta(seconds=2)
 """A pod that runs longer than this is recorded as Running; a shorter one needs no write for it."""
-HARD_END: Final = OVERTIME + GRACE
-"""How long after its timeout a pod has ended for certain, unless its node is lost: the kubelet ends it by itself."""
 _MAY_HAVE_DONE: Final = frozenset({Outcome.SUCCEEDED, Outcome.INVALID_RESULT, Outcome.UNKNOWN})
 
 
@@ -84,12 +82,7 @@ def _given_up(look: Look, pod: PodSeen) -> Moved | None:
 
 
 def _is_past_its_end(look: Look, pod: PodSeen) -> bool:
-    return pod.started_at is not None and look.seen.now >= hard_end(look, pod.started_at)
-
-
-def hard_end(look: Look, started_at: datetime) -> datetime:
-    """When an attempt that started then has ended for certain, unless its node is lost."""
-    return started_at + look.timeout + HARD_END
+    return pod.started_at is not None and look.seen.now >= look.hard_end(pod.started_at)
 
 
 def end_of(pod: PodSeen) -> StopPod | DeletePod:
@@ -165,7 +158,8 @@ def _after(look: Look, ended: Ended, following: Next) -> Moved:
         case Next.RETRY:
             return again(look, ended)
         case Next.ASK:
-            return Moved(look.recording(state=StepState.IN_DOUBT, reason=ended.reason, message=ended.message).record)
+            update = {"reason": ended.reason, "message": ended.message, "next_attempt_at": look.over_at}
+            return Moved(look.recording(state=StepState.IN_DOUBT, **update).record)
         case unreachable:
             assert_never(unreachable)
 
@@ -177,12 +171,20 @@ def _effect_state(look: Look, outcome: Outcome) -> EffectState:
 
 def again(look: Look, ended: Ended) -> Moved:
     """A step that waits for its next attempt, if there may be one more."""
-    attempts = look.tool.retry.attempts
-    if look.record.attempt >= attempts:
-        said = f"attempt {look.record.attempt} of {attempts}: {ended.message}"
-        return Moved(look.failed("RetriesExhausted", said))
+    attempts, number = look.tool.retry.attempts, look.record.attempt
+    if number >= attempts:
+        return Moved(look.failed("RetriesExhausted", f"attempt {number} of {attempts}: {ended.message}"))
+    return _waiting(look, ended, _due(look, ended))
+
+
+def _waiting(look: Look, ended: Ended, due: datetime) -> Moved:
+    update = {"reason": ended.reason, "message": ended.message, "next_attempt_at": due}
+    return Moved(look.recording(state=StepState.WAITING, **update).record, wake_at=due)
+
+
+def _due(look: Look, ended: Ended) -> datetime:
+    """When the next attempt may begin: after its back-off, and beside none that must not be repeated and may go on."""
     asked = ended.result.retry_after if ended.result else None
     due = look.seen.now + backoff(look.tool.retry, look.record.attempt, look.seen.jitter, asked)
-    update = {"reason": ended.reason, "message": ended.message, "next_attempt_at": due}
-    waiting = look.recording(state=StepState.WAITING, **update)
-    return Moved(waiting.record, wake_at=due)
+    alone = ended.result is not None and look.tool.effect is Effect.NON_IDEMPOTENT
+    return max(due, look.over_at or due) if alone else due
