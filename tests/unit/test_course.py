@@ -156,6 +156,48 @@ def test_a_pod_that_does_not_answer_is_in_doubt_after_its_hard_end(effect: str, 
         assert "its node node-1 may be lost" in run.step("a").message
 
 
+@pytest.mark.parametrize(("effect", "state"), [*zip(EFFECTS, ["Prepared", "Prepared", "InDoubt"], strict=True)])
+def test_a_pod_of_which_nothing_was_ever_heard_is_in_doubt_after_its_hard_end(effect: str, state: str) -> None:
+    run = one_step(effect=effect, timeout="30s")
+    uid = run.step("a").pod_uid
+    run.pods[uid] = replace(run.pods[uid], node="node-1")
+    run.go(300)
+    assert [it.uid for it in run.actions(StopPod)] == [uid]
+    assert run.go(94.9).states() == {"a": "Prepared"}
+    assert run.go(0.1).states() == {"a": state}
+    assert (run.step("a").reason == "NodeLost") is (state == "InDoubt")
+
+
+@pytest.mark.parametrize(
+    ("effect", "said", "state", "reason"),
+    [
+        ("ReadOnly", {"error_class": "Transient"}, "Prepared", "Prepared"),
+        ("Idempotent", {"error_class": "Transient"}, "Prepared", "Prepared"),
+        ("NonIdempotent", {"error_class": "Transient", "message": "429"}, "InDoubt", "NodeLost"),
+        *((effect, {"error_class": "Permanent"}, "Failed", "Permanent") for effect in EFFECTS),
+        *((effect, {"invalid": "it is no JSON"}, "Failed", "InvalidResult") for effect in EFFECTS),
+    ],
+)
+def test_what_was_said_by_a_pod_that_never_ends_is_enough_where_nothing_begins_after_it(
+    effect: str, said: dict[str, Any], state: str, reason: str
+) -> None:
+    run = one_step(effect=effect, timeout="30s").starts("a").says("a", **said).go(94.9)
+    assert run.states() == {"a": "Prepared"}
+    run.go(0.1)
+    assert (run.states(), run.step("a").reason) == ({"a": state}, reason)
+    if state == "InDoubt":
+        assert "it said Transient (429), but pod" in run.step("a").message
+        assert run.ends("a", 75).decides("a", "RunAgain").states() == {"a": "Prepared"}
+
+
+def test_a_pod_that_has_gone_at_its_hard_end_is_not_in_doubt_for_its_node() -> None:
+    run = one_step(effect="NonIdempotent", timeout="30s").starts("a").says("a", error_class="Transient")
+    run.answers[PodIsGone(run.step("a").pod, run.step("a").pod_uid)] = True
+    assert run.go(95).states() == {"a": "Prepared"}
+    run.pods.clear()
+    assert run.go().states() == {"a": "Waiting"}
+
+
 def test_before_a_pod_is_given_up_it_is_looked_at_and_its_log_is_read() -> None:
     lost = one_step(effect="NonIdempotent", timeout="30s").starts("a")
     pod, uid = lost.step("a").pod, lost.step("a").pod_uid

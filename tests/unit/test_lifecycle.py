@@ -284,13 +284,37 @@ def test_an_attempt_that_a_cancelled_run_stopped_may_have_been_done() -> None:
     assert run.status.message == "desiredState is Cancelled; may have been done: a; done before: nothing"
 
 
-@pytest.mark.parametrize(("effect", "ends"), [("ReadOnly", False), ("Idempotent", False), ("NonIdempotent", True)])
-def test_a_cancelled_run_waits_for_a_lost_node_no_longer_than_one_that_goes_on(effect: str, ends: bool) -> None:
-    tools = {"a": a_tool(effect=effect, approval="Never", timeout="30s")}
-    run = play(a_step("a"), tools=tools).starts("a").wants(desiredState="Cancelled").go(94.9)
+@pytest.mark.parametrize(
+    ("effect", "state", "reason"),
+    [
+        ("ReadOnly", "Cancelled", "RunEnded"),
+        ("Idempotent", "Cancelled", "NotRetried"),
+        ("NonIdempotent", "InDoubt", "NodeLost"),
+    ],
+)
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_cancelled_run_waits_for_a_lost_node_until_the_hard_end(
+    effect: str, state: str, reason: str, *, begun: bool
+) -> None:
+    """Nothing of it is tried again, so there is nothing to wait for; what may have been done is said."""
+    run = play(a_step("a"), tools={"a": a_tool(effect=effect, approval="Never", timeout="30s")})
+    if begun:
+        run.starts("a")
+    else:
+        run.pods = {uid: replace(pod, node="node-1") for uid, pod in run.pods.items()}
+    run.wants(desiredState="Cancelled").go(94.9 if begun else 394.9)
     assert run.status.phase is Phase.RUNNING
-    assert (run.go(0.1).status.phase is Phase.CANCELLED) is ends
-    assert run.states() == {"a": "InDoubt" if ends else "Prepared"}
+    run.go(0.1)
+    assert (run.status.phase, run.step("a").state, run.step("a").reason) == (Phase.CANCELLED, state, reason)
+    assert "its node node-1 may be lost (while its run was being ended)" in run.step("a").message
+    assert run.step("a").effect_state == ("" if effect == "ReadOnly" else "MayBeDone")
+
+
+def test_a_pod_that_no_node_has_is_never_taken_for_one_of_a_lost_node() -> None:
+    run = play(a_step("a"), tools={"a": a_tool(effect="NonIdempotent", approval="Never", timeout="30s")})
+    run.now = later(100_000)
+    run.wants(desiredState="Cancelled")
+    assert (run.status.phase, run.step("a").state, run.step("a").reason) == (Phase.CANCELLED, "Cancelled", "RunEnded")
 
 
 @pytest.mark.parametrize(

@@ -344,6 +344,14 @@ def test_arguments_that_do_not_fit_the_settle_tool_have_a_person_asked() -> None
     assert len(run.approvals) == 1
 
 
+def test_a_call_whose_node_does_not_answer_has_a_person_asked() -> None:
+    run = asked(find={"timeout": "10s"}).starts(CALL).go(74.9)
+    assert run.states() == {"pay": "InDoubt", CALL: "Running"}
+    run.go(0.1)
+    assert (run.step(CALL).state, run.step(CALL).reason, run.step("pay").reason) == ("Failed", "NodeLost", "Unsettled")
+    assert len(run.approvals) == 1
+
+
 def test_a_pod_of_a_call_that_somebody_else_started_says_nothing() -> None:
     run = doubted()
     [pod] = [it for it in asked().pods.values() if it.step == CALL]

@@ -38,10 +38,26 @@ def watched(look: Look) -> Moved:
         case Underway():
             return _underway(look, found)
         case Ended():
-            next_ = follows(look.tool.effect, found.outcome)
-            return _after(look, found, next_) if found.closed or next_ is Next.SUCCEED else _closing(look)
+            return _ended(look, found)
         case unreachable:
             assert_never(unreachable)
+
+
+def _ended(look: Look, found: Ended) -> Moved:
+    """What follows from an outcome: a success at once, all else once its process has ended.
+
+    Past its hard end, a failure need not wait for that, and what must not be repeated is asked about.
+    """
+    following, pod = follows(look.tool.effect, found.outcome), look.pod
+    if found.closed or following is Next.SUCCEED:
+        return _after(look, found, following)
+    assert pod is not None  # only a result ends an attempt before its pod has
+    if _is_past_its_end(look, pod):
+        if following is Next.FAIL:
+            return _after(look, found, following)
+        if _is_asked_about(look) and not look.seen.answer(PodIsGone(pod.name, pod.uid)):
+            return _after(look, _silent(pod, f"it said {found.outcome} ({found.message}), but "), Next.ASK)
+    return _closing(look, pod)
 
 
 def _timed_out(look: Look, found: Ended | Underway) -> Ended | Underway:
@@ -58,9 +74,13 @@ def _ran_too_long(look: Look, pod: PodSeen) -> bool:
 
 
 def stopped(look: Look) -> Moved:
-    """A step whose pod is recorded, in a run that is being ended: never ungated, stopped, and concluded."""
-    found = examined(look.record, look.seen)
-    pod = look.pod
+    """A step whose pod is recorded, in a run that is being ended: never ungated, stopped, and concluded.
+
+    Nothing follows that would have to wait for its process, so it is concluded past its hard end in any case.
+    """
+    found, pod = examined(look.record, look.seen), look.pod
+    if pod is not None and isinstance(found, Underway):
+        found = _given_up(look, pod) or found
     late = pod is not None and _is_past_its_end(look, pod)
     if isinstance(found, Ended) and (found.closed or found.outcome is Outcome.SUCCEEDED or late):
         if found.outcome is Outcome.UNKNOWN:
@@ -68,21 +88,31 @@ def stopped(look: Look) -> Moved:
         return _after(look, found, follows(look.tool.effect, found.outcome))
     if pod is None:
         return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
-    return _given_up(look, pod) or Moved(look.record, actions=(end_of(pod),), wake_at=look.seen.now + PATIENCE)
+    return Moved(look.record, actions=(end_of(pod),), wake_at=look.seen.now + PATIENCE)
 
 
-def _given_up(look: Look, pod: PodSeen) -> Moved | None:
-    """What follows from a pod that is past its hard end and says nothing; None where it may or must be waited for."""
-    if not _is_past_its_end(look, pod) or follows(look.tool.effect, Outcome.UNKNOWN) is not Next.ASK:
+def _given_up(look: Look, pod: PodSeen) -> Ended | None:
+    """The outcome of an attempt that is past its hard end and says nothing; None where there is time, or news of it."""
+    if not _is_past_its_end(look, pod):
         return None
     if look.seen.answer(PodIsGone(pod.name, pod.uid)) or isinstance(look.seen.answer(ResultOf(pod.uid)), ToolResult):
-        return None  # there is news of it, which is seen at the next look
-    message = f"pod {pod.name} did not answer to being stopped; its node {pod.node} may be lost"
-    return _after(look, Ended(Outcome.UNKNOWN, False, "NodeLost", message), Next.ASK)
+        return None  # which is seen at the next look
+    return _silent(pod)
+
+
+def _silent(pod: PodSeen, said: str = "") -> Ended:
+    message = f"{said}pod {pod.name} did not answer to being stopped; its node {pod.node} may be lost"
+    return Ended(Outcome.UNKNOWN, False, "NodeLost", message)
 
 
 def _is_past_its_end(look: Look, pod: PodSeen) -> bool:
-    return pod.started_at is not None and look.seen.now >= look.hard_end(pod.started_at)
+    """Whether a pod has ended for certain, or its node is lost; one that no node has is deleted, and then is over."""
+    return bool(pod.node) and look.seen.now >= look.hard_end(pod.started_at or pod.not_after)
+
+
+def _is_asked_about(look: Look) -> bool:
+    """Whether an attempt that does not end is asked about, and not waited for: a doubt waits, or would come of it."""
+    return look.record.is_settle_call or follows(look.tool.effect, Outcome.UNKNOWN) is Next.ASK
 
 
 def end_of(pod: PodSeen) -> StopPod | DeletePod:
@@ -96,6 +126,8 @@ def _underway(look: Look, found: Underway) -> Moved:
         return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
     if pod.gated and not pod.deleting:
         return Moved(look.record, actions=(Ungate(pod.name, pod.uid),), wake_at=look.seen.now + PATIENCE)
+    if _is_asked_about(look) and (lost := _given_up(look, pod)):
+        return _after(look, lost, Next.ASK)
     if pod.started_at is None:
         return _unbegun(look, found, pod)
     return _running(look, pod, pod.started_at)
@@ -104,8 +136,6 @@ def _underway(look: Look, found: Underway) -> Moved:
 def _running(look: Look, pod: PodSeen, started_at: datetime) -> Moved:
     """A pod that runs: recorded as such if it takes a while, stopped at its timeout."""
     now, deadline = look.seen.now, started_at + look.timeout
-    if given_up := _given_up(look, pod):
-        return given_up
     if now >= deadline:
         return Moved(_as_running(look, pod), actions=(StopPod(pod.name, pod.uid),), wake_at=now + PATIENCE)
     if now < started_at + QUIET_START:
@@ -137,10 +167,9 @@ def _lost_file(look: Look) -> str:
         return str(problem)
 
 
-def _closing(look: Look) -> Moved:
+def _closing(look: Look, pod: PodSeen) -> Moved:
     """An attempt with an outcome whose process has not ended; what follows must wait for that."""
-    pod, result = look.pod, look.seen.results.get(look.record.pod_uid)
-    assert pod is not None and result is not None  # only a result ends an attempt before its pod has
+    result = look.seen.results[pod.uid]
     if look.seen.now < result.at + GRACE:
         return Moved(look.record, wake_at=result.at + GRACE)
     return Moved(look.record, actions=(StopPod(pod.name, pod.uid),), wake_at=look.seen.now + PATIENCE)
