@@ -257,6 +257,28 @@ def test_a_pod_that_no_node_takes_is_taken_back() -> None:
     assert (run.states(), run.step("a").reason) == ({"a": "Waiting"}, "NeverStarted")
 
 
+def kept_behind_its_gate(seconds: float) -> Play:
+    """A run whose operator came back so many seconds after it had recorded a pod, and not yet let it go."""
+    run = one_step(retry={"attempts": 1})
+    run.pods = {uid: replace(pod, gated=True) for uid, pod in run.pods.items()}
+    run.done.clear()
+    return run.go(seconds)
+
+
+def test_a_pod_is_let_go_as_long_as_there_is_time_for_it_to_begin() -> None:
+    run = kept_behind_its_gate(269)
+    assert (len(run.actions(Ungate)), run.actions(DeletePod)) == (1, [])
+
+
+def test_a_pod_whose_time_to_begin_has_passed_behind_its_gate_is_replaced_and_uses_up_no_attempt() -> None:
+    run = kept_behind_its_gate(270)
+    [first] = run.actions(DeletePod)
+    assert ("NeverStarted", 0) in [(it.reason, it.attempt) for status in run.recorded for it in status.steps]
+    assert (run.states(), run.step("a").attempt) == ({"a": "Prepared"}, 1)
+    assert [it.uid for it in run.actions(Ungate)] == [run.step("a").pod_uid] != [first.uid]
+    assert run.succeeds("a").status.phase is Phase.SUCCEEDED
+
+
 def test_a_pod_that_is_being_deleted_is_waited_for() -> None:
     run = one_step()
     uid = run.step("a").pod_uid

@@ -125,12 +125,18 @@ def _underway(look: Look, found: Underway) -> Moved:
     if pod is None:
         return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
     if pod.gated and not pod.deleting:
-        return Moved(look.record, actions=(Ungate(pod.name, pod.uid),), wake_at=look.seen.now + PATIENCE)
+        return Moved(look.record, actions=(_out_of_its_gate(look, pod),), wake_at=look.seen.now + PATIENCE)
     if _is_asked_about(look) and (lost := _given_up(look, pod)):
         return _after(look, lost, Next.ASK)
     if pod.started_at is None:
         return _unbegun(look, found, pod)
     return _running(look, pod, pod.started_at)
+
+
+def _out_of_its_gate(look: Look, pod: PodSeen) -> Ungate | DeletePod:
+    """A recorded pod is let go, or deleted if hardly any of its time to begin is left: then it has not been tried."""
+    in_time = look.seen.now + PATIENCE < pod.not_after
+    return Ungate(pod.name, pod.uid) if in_time else DeletePod(pod.name, pod.uid, pod.resource_version)
 
 
 def _running(look: Look, pod: PodSeen, started_at: datetime) -> Moved:
@@ -199,8 +205,10 @@ def _effect_state(look: Look, outcome: Outcome) -> EffectState:
 
 
 def again(look: Look, ended: Ended) -> Moved:
-    """A step that waits for its next attempt, if there may be one more."""
+    """A step that waits for its next attempt, if there may be one more; one that was never let go counts for none."""
     attempts, number = look.tool.retry.attempts, look.record.attempt
+    if look.pod and look.pod.gated:
+        return _waiting(look.recording(attempt=number - 1), ended, look.seen.now)
     if number >= attempts:
         return Moved(look.failed("RetriesExhausted", f"attempt {number} of {attempts}: {ended.message}"))
     return _waiting(look, ended, _due(look, ended))
