@@ -6,13 +6,16 @@ from datetime import datetime
 from typing import Final
 
 from agentruns.cluster import Body
-from agentruns.core.naming import FINALIZER_RESULT, LABEL_RUN_UID, LABEL_STEP, doubted_step, is_settle_call, settle_call
+from agentruns.core.naming import FINALIZER_RESULT, is_settle_call, settle_call
 from agentruns.core.observed import POD_LIMIT_REACHED
 
+from tests.simulation.bodies import Wanted, is_active, lasting, place_of, record_of, standing, whereabouts
 from tests.simulation.world.api import Change
 from tests.simulation.world.ledger import Effect
 from tests.simulation.world.world import World
 
+HARD_END: Final = 10 + 65.0
+"""Seconds after which a program that has been started has ended for certain: every Tool has the same timeout."""
 FINAL: Final = ("Succeeded", "Failed", "Cancelled")
 
 
@@ -24,14 +27,21 @@ class Promises:
         self.can_be_read: Callable[[str, str], bool]
         self._recorded: dict[str, tuple[str, int]] = {}
         """By the UID of a pod, the step and epoch that it was ever recorded for."""
-        self._runs: list[Body] = []
-        """All that were ever made."""
+        self._wanted = Wanted()
         self._run_again: set[str] = set()
         """The UIDs of runs that a person had go on with a task of which nobody knows how far it came."""
         self._approved: set[tuple[str, str]] = set()
         self._running: dict[tuple[str, str], str] = {}
         self._given_up: set[str] = set()
         """The UIDs of pods whose step came into doubt as their node did not answer, which may run for ever."""
+        self._begun: dict[str, float] = {}
+        """By the UID of a pod, when its program was first started."""
+        self._said: set[str] = set()
+        """The UIDs of pods that have printed a result, good or not."""
+        self._latest: dict[tuple[str, str], str] = {}
+        """The UID of the pod that was last recorded as prepared, by the UID of its run, and step."""
+        self._pins: dict[tuple[str, str], str] = {}
+        """The name of the revision that a run has pinned, by its UID and the Tool."""
         self._absent: set[str] = set()
         """The UIDs of pods of which it was believed that they have not acted, and will not."""
 
@@ -39,9 +49,12 @@ class Promises:
 
     def started(self, pod: Body) -> None:
         """Only a recorded pod starts, and never beside another of its step."""
-        place, uid = _place(pod), pod["metadata"]["uid"]
+        place, uid = place_of(pod), pod["metadata"]["uid"]
+        self._begun.setdefault(uid, self._world.loop.time())
         if uid not in self._recorded:
             self._world.violated(f"pod {pod['metadata']['name']} starts, and was never recorded")
+        else:
+            self._runs_what_is_pinned(pod)
         if not self._stored(uid):
             return  # torn out before its kubelet heard of it: what it does is outside of what is promised
         other = self._running.get(place, uid)
@@ -50,10 +63,17 @@ class Promises:
             self._world.violated(f"two attempts of step {place[1]} run at once")
         self._running[place] = uid
 
+    def _runs_what_is_pinned(self, pod: Body) -> None:
+        """A Tool that was edited since concerns later runs."""
+        (run_uid, _), space = place_of(pod), pod["metadata"]["namespace"]
+        pinned = self._world.api.find("controllerrevisions", space, self._pins[run_uid, self._wanted.tool_name(pod)])
+        if pinned and pinned["data"]["image"] != pod["spec"]["containers"][0]["image"]:
+            self._world.violated(f"pod {pod['metadata']['name']} runs what was not pinned")
+
     def acted(self, pod: Body) -> None:
         """An effect is approved, and no effect that must not be repeated is repeated."""
-        (run_uid, step), uid = _place(pod), pod["metadata"]["uid"]
-        tool = self._tool(pod)
+        (run_uid, step), uid = place_of(pod), pod["metadata"]["uid"]
+        tool = self._wanted.tool(pod)
         key = next(
             it["value"] for it in pod["spec"]["containers"][0]["env"] if it["name"] == "AGENTRUN_IDEMPOTENCY_KEY"
         )
@@ -65,6 +85,8 @@ class Promises:
             self._world.violated(f"step {step} acts after a no of its settle tool was believed")
         if tool["effect"] == "NonIdempotent" and any(it.epoch == epoch for it in before):
             self._world.violated(f"step {step} acts twice in epoch {epoch}")
+        if tool["effect"] == "NonIdempotent" and self._latest.get((run_uid, step), uid) != uid:
+            self._world.violated(f"step {step} acts when its next attempt is prepared")
         others = [it for it in self._world.ledger.effects if it.key == key and it.run_uid != run_uid]
         if tool["effect"] == "NonIdempotent" and others and run_uid not in self._run_again:
             self._world.violated(f"step {step} acts for a task that another run has acted for")
@@ -74,35 +96,42 @@ class Promises:
         self._world.ledger.effects.append(Effect(key, uid, run_uid, step, epoch))
 
     def printed(self, pod: Body, token: str) -> None:
-        """A good result is there to be read."""
-        self._world.note(f"result printed by {pod['metadata']['uid']}")
-        self._world.ledger.printed[pod["metadata"]["uid"]] = token
+        """A result is there to be read."""
+        uid = pod["metadata"]["uid"]
+        self._world.note(f"{'result' if token else 'error'} printed by {uid}")
+        self._said.add(uid)
+        if token:
+            self._world.ledger.printed[uid] = token
 
     def ended(self, pod: Body) -> None:
         """A program runs no more."""
-        if self._running.get(_place(pod)) == pod["metadata"]["uid"]:
-            del self._running[_place(pod)]
+        if self._running.get(place_of(pod)) == pod["metadata"]["uid"]:
+            del self._running[place_of(pod)]
 
-    def _tool(self, pod: Body) -> Body:
-        run_uid, step = _place(pod)
-        run = next(it for it in self._runs if it["metadata"]["uid"] == run_uid)
-        name = next(it["tool"] for it in run["spec"]["steps"] if it["name"] == step)
-        return dict(self._tools[run["metadata"]["namespace"], name])
+    def waited_for(self, pod: Body) -> None:
+        """Of a node that is never heard of again only steps that may be repeated wait, in runs that are to go on."""
+        (run_uid, name), uid = place_of(pod), pod["metadata"]["uid"]
+        run = next((it for it in self._world.api.all("agentruns") if it["metadata"]["uid"] == run_uid), None)
+        if run is None or "deletionTimestamp" in run["metadata"]:
+            return
+        step = record_of(run["status"], name)
+        if step.get("podUID") != uid or step["state"] not in ("Prepared", "Running"):
+            return
+        ending = run["spec"].get("desiredState") == "Cancelled" or "deadline" in run["spec"]
+        if ending or is_settle_call(name) or self._wanted.tool(pod)["effect"] == "NonIdempotent":
+            self._world.violated(f"step {name} waits for a node that is never heard of again")
 
     # ----------------------------------------------------------------------------------- what is written
 
-    _tools: dict[tuple[str, str], Body]
-
     def watch_over(self, made: list[Body]) -> None:
         """Takes down what people have asked for."""
-        self._tools = {
-            (it["metadata"]["namespace"], it["metadata"]["name"]): it["spec"] for it in made if it["kind"] == "Tool"
-        }
+        for it in made:
+            self._wanted.add(it)
 
     def changed(self, change: Change) -> None:
         """Every write keeps to what was promised."""
         if change.plural == "agentruns" and change.before is None:
-            self._runs.append(change.last)
+            self._wanted.add(change.last)
         if change.plural == "agentruns" and change.after is not None:
             self._run_written(change.before or {}, change.after)
         if change.plural == "approvals" and change.after is not None:
@@ -115,13 +144,15 @@ class Promises:
     def _run_written(self, before: Body, after: Body) -> None:
         old, new = before.get("status") or {}, after.get("status") or {}
         if old.get("phase") in FINAL:
-            if _record(old) != _record(new):
+            if lasting(old) != lasting(new):
                 self._world.violated(f"the record of {after['metadata']['name']} changes after its end")
             return
+        self._pins |= {(after["metadata"]["uid"], it["name"]): it["revision"] for it in new.get("tools", [])}
         stood = {it["name"]: it for it in old.get("steps", [])}
         for step in new.get("steps", []):
             if step.get("podUID") and step["state"] in ("Prepared", "Running"):
                 self._recorded.setdefault(step["podUID"], (step["name"], step.get("epoch", 0)))
+                self._latest[after["metadata"]["uid"], step["name"]] = step["podUID"]
             before_ = stood.get(step["name"], {})
             if step["state"] == "InDoubt" and before_.get("state") != "InDoubt":
                 self._doubted(step)
@@ -139,47 +170,54 @@ class Promises:
                 self._tried_again(before_)
         if new.get("phase") in FINAL:
             self._ended_truthfully(after)
-        self._world.note(_standing(after))
+        self._world.note(standing(after))
 
     def _ended_truthfully(self, run: Body) -> None:
         """What a final record says is what happened, and nothing goes on after it."""
-        run_uid, name = run["metadata"]["uid"], run["metadata"]["name"]
+        run_uid = run["metadata"]["uid"]
         for step in run["status"].get("steps", []):
             place = (run_uid, step["name"])
             uid = step.get("podUID", "")
             runs = self._running.get(place, "")
             if self._stored(runs) and runs not in self._world.ledger.printed and step["state"] != "InDoubt":
-                self._ended_before_its_pod(name, step, runs)
+                self._ended_before_its_pod(run, step, runs)
             effects = [it for it in self._world.ledger.effects if (it.run_uid, it.step) == place]
             verdict = (step.get("decision") or {}).get("verdict")
             token = (step.get("output") or {}).get("token")
             if step["state"] == "Succeeded" and verdict != "Happened" and token != self._world.ledger.printed.get(uid):
                 self._settled_truthfully(run, step)
-            if effects and step["state"] in ("Failed", "Cancelled") and not step.get("effectState"):
-                tool = self._tools[run["metadata"]["namespace"], self._spec(run, step["name"])["tool"]]
-                if tool["effect"] != "ReadOnly":
-                    self._world.violated(f"step {step['name']} acted, and its record says that it did not")
+            denied = step["state"] in ("Failed", "Cancelled") and not step.get("effectState")
+            if effects and denied and self._wanted.effect(run, step["name"]) != "ReadOnly":
+                self._world.violated(f"step {step['name']} acted, and its record says that it did not")
 
-    def _ended_before_its_pod(self, run: str, step: Body, running: str) -> None:
-        """Only a person, or a settle tool's yes, ends a step whose node does not answer; its effect is not denied."""
+    def _ended_before_its_pod(self, run: Body, step: Body, running: str) -> None:
+        """Only a person, or a settle tool's yes, ends a step whose node does not answer; its effect is not denied.
+
+        Past its hard end a run that is being ended lets go of what may be repeated, and any of what has said how it is.
+        """
         by_hand = (step.get("decision") or {}).get("verdict") in ("Happened", "Fail")
         settled = step["state"] == "Succeeded" and "says that it happened" in step.get("message", "")
         told = running in self._given_up and (by_hand or settled)
-        if not told or running != step.get("podUID") or step.get("effectState") not in ("MayBeDone", "Done"):
-            self._world.violated(f"run {run} is final while its step {step['name']} still runs")
+        effect = self._wanted.effect(run, step["name"])
+        over = self._world.loop.time() >= self._begun[running] + HARD_END - 1  # its kubelet tells whole seconds
+        over = over and step["state"] != "Succeeded" and (effect != "NonIdempotent" or running in self._said)
+        denied = step.get("effectState") not in ("MayBeDone", "Done")
+        silent = effect != "ReadOnly" and running not in self._said
+        if not (told or over) or running != step.get("podUID") or (denied and (told or silent)):
+            self._world.violated(f"run {run['metadata']['name']} is final while its step {step['name']} still runs")
 
     def _settled_truthfully(self, run: Body, step: Body) -> None:
         """An output that is not the step's own is what its settle tool returned, of something that was done."""
-        call = _step(run["status"], settle_call(step["name"]))
+        call = record_of(run["status"], settle_call(step["name"]))
         told = {"token": self._world.ledger.printed.get(call.get("podUID", "")), "found": True}
         if step["output"] != told or not self._world.ledger.has(step.get("idempotencyKey", "")):
             self._world.violated(f"step {step['name']} has an output that its pod never printed")
 
     def _asked(self, run: Body, step: Body, before: Body) -> None:
         """A person is asked only if no settle tool could tell; what it says early counts only if it is a yes."""
-        if "settle" not in self._tools[run["metadata"]["namespace"], self._spec(run, step["name"])["tool"]]:
+        if not self._wanted.settles(run, step["name"]):
             return
-        call = _step(run["status"], settle_call(step["name"]))
+        call = record_of(run["status"], settle_call(step["name"]))
         found = (call.get("output") or {}).get("found")
         early = before.get("reason") == "SettlingEarly" and found is False
         if call.get("state") not in ("Succeeded", "Failed") or (isinstance(found, bool) and not early):
@@ -193,9 +231,6 @@ class Promises:
             self._world.violated(f"a no is believed while the attempt of step {step['name']} runs")
         if any(it.pod_uid == uid for it in self._world.ledger.effects):
             self._world.violated(f"a no is believed of step {step['name']}, which has acted")
-
-    def _spec(self, run: Body, step: str) -> Body:
-        return next(dict(it) for it in run["spec"]["steps"] if it["name"] == doubted_step(step))
 
     def _approval_written(self, before: Body, after: Body) -> None:
         spec = after["spec"]
@@ -220,12 +255,12 @@ class Promises:
 
     def _pod_let_go(self, pod: Body) -> None:
         """A pod is kept until all that it can say is recorded; what people tear out is theirs."""
-        (run_uid, step), uid = _place(pod), pod["metadata"]["uid"]
+        (run_uid, step), uid = place_of(pod), pod["metadata"]["uid"]
         held = FINALIZER_RESULT in pod["metadata"].get("finalizers", []) and uid not in self._world.torn_out
         run = next((it for it in self._world.api.all("agentruns") if it["metadata"]["uid"] == run_uid), None)
         if not held or run is None or "deletionTimestamp" in run["metadata"]:
             return
-        record = _step(run.get("status", {}), step)
+        record = record_of(run.get("status", {}), step)
         if record.get("podUID") == uid and record.get("state") in ("Prepared", "Running"):
             self._world.violated(f"pod {pod['metadata']['name']} is released before its result is recorded")
 
@@ -236,7 +271,7 @@ class Promises:
         active = [
             it
             for it in self._world.api.all("pods")
-            if _is_active(it) and it["metadata"]["uid"] not in self._world.unanswered
+            if is_active(it) and it["metadata"]["uid"] not in self._world.unanswered
         ]
         spaces = Counter(it["metadata"]["namespace"] for it in active)
         limits = self._world.limits
@@ -262,38 +297,4 @@ class Promises:
         """What has not come to its end."""
         runs = [it for it in self._world.api.all("agentruns") if (it.get("status") or {}).get("phase") not in FINAL]
         pods = self._world.api.all("pods")
-        return [_standing(it) for it in runs] + [f"pod {it['metadata']['name']}: {_held(it)}" for it in pods]
-
-
-def _step(status: Body, name: str) -> Body:
-    """The record of this name; empty if there is none."""
-    return next((it for it in status.get("steps", []) if it["name"] == name), {})
-
-
-def _is_active(pod: Body) -> bool:
-    """Whether a pod counts towards the limits: nobody has said that it has ended."""
-    ended = any("terminated" in it["state"] for it in pod["status"].get("containerStatuses", []))
-    return not ended and pod["status"].get("phase") not in ("Succeeded", "Failed")
-
-
-def _record(status: Body) -> Body:
-    """A status without what only says which spec was looked at."""
-    conditions = [{**it, "observedGeneration": 0} for it in status.get("conditions", [])]
-    return {**status, "observedGeneration": 0, "conditions": conditions}
-
-
-def _held(pod: Body) -> str:
-    held = FINALIZER_RESULT in pod["metadata"].get("finalizers", [])
-    return f"{pod['status'].get('phase')}, held: {held}, deleting: {'deletionTimestamp' in pod['metadata']}"
-
-
-def _place(pod: Body) -> tuple[str, str]:
-    labels = pod["metadata"]["labels"]
-    return labels[LABEL_RUN_UID], labels[LABEL_STEP]
-
-
-def _standing(run: Body) -> str:
-    status = run.get("status") or {}
-    told = ("name", "state", "reason", "attempt", "epoch", "podUID")
-    steps = ", ".join(" ".join(str(it[field]) for field in told if field in it) for it in status.get("steps", []))
-    return f"run {run['metadata']['name']}: {status.get('phase')} {status.get('reason', '')} [{steps}]"
+        return [standing(it) for it in runs] + [f"pod {it['metadata']['name']}: {whereabouts(it)}" for it in pods]

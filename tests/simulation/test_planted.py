@@ -10,17 +10,17 @@ import pytest
 from agentruns import answers, collecting, performing
 from agentruns.clock import utc_now
 from agentruns.cluster import APPROVALS, Body, Cluster, Resource
-from agentruns.core import aftermath, attempts, lifecycle, look, patches, settling, steps, underway
+from agentruns.core import aftermath, asking, attempts, lifecycle, look, patches, settling, starting, steps, underway
 from agentruns.core.actions import Action, CollectPods, ReleasePod, SettleApproval, Ungate
 from agentruns.core.attempts import Ended, Next, Outcome, Underway, examined, follows
 from agentruns.core.claims import turn_of
 from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
 from agentruns.core.model import Metadata, Status, rfc3339
-from agentruns.core.naming import settle_call
+from agentruns.core.naming import revision_label, settle_call
 from agentruns.core.observed import NoResult, Observed, PodSeen
 from agentruns.core.questions import PodIsGone, ResultOf
-from agentruns.core.records import RunStatus, StepState, StepStatus
+from agentruns.core.records import RecordedDecision, RunStatus, StepState, StepStatus
 from agentruns.core.resources import AgentRun, Effect
 from agentruns.performing import Performer
 from agentruns.reconciler import Pass
@@ -30,7 +30,7 @@ from agentruns.store import Store
 from tests.cluster.places import CHECKOUT
 from tests.simulation.courses import courses
 from tests.simulation.simulation import simulated
-from tests.simulation.world import kubelet
+from tests.simulation.world import habits, kubelet
 from tests.simulation.world.programs import second
 
 SEEDS = range(5000, 6000)
@@ -101,7 +101,7 @@ def _trying_again_whatever_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _going_on_before_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def at_once(it: Look) -> Moved:
+    def at_once(it: Look, _: PodSeen) -> Moved:
         found = examined(it.record, it.seen)
         assert isinstance(found, Ended)
         return underway._after(it, found, follows(it.tool.effect, found.outcome))
@@ -181,7 +181,7 @@ def _keeping_what_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
 def _giving_up_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
     given_up = underway._given_up
 
-    def unasked(it: Look, pod: PodSeen) -> Moved | None:
+    def unasked(it: Look, pod: PodSeen) -> Ended | None:
         seen = replace(
             it.seen, answers={PodIsGone(pod.name, pod.uid): False, ResultOf(pod.uid): NoResult(complete=False)}
         )
@@ -213,7 +213,35 @@ def _believing_an_early_no(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _settling_before_the_hard_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "_UNSEEN", frozenset())
+    monkeypatch.setattr(look.Look, "over_at", None)
+
+
+def _taking_what_is_lost_for_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Look.over_at.fget  # type: ignore[attr-defined]
+    monkeypatch.setattr(look.Look, "over_at", property(lambda it: known(it) and it.hard_end(it.seen.now)))
+
+
+def _running_again_beside_what_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = asking._again
+
+    def at_once(it: Look, answer: RecordedDecision) -> Moved:
+        return again(it.recording(next_attempt_at=None), answer)
+
+    monkeypatch.setattr(asking, "_again", at_once)
+    monkeypatch.setitem(habits.ALL, "slow image pull", 1.0)  # else it shows once in 400 seeds
+
+
+def _waiting_for_a_silent_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(underway, "_is_past_its_end", lambda *_: False)
+
+
+def _adopting_another_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = starting._fits
+
+    def whatever_it_runs(pod: PodSeen, it: Look, attempt: Attempt) -> bool:
+        return fits(replace(pod, revision=revision_label(attempt.revision)), it, attempt)
+
+    monkeypatch.setattr(starting, "_fits", whatever_it_runs)
 
 
 def _settling_by_an_earlier_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,6 +335,22 @@ BUGS = {
         _settling_before_the_hard_end,
         "acts after a no",
         frozenset({"kubelet cut off", "slow program", "pod torn out"}),
+    ),
+    "what is lost taken for begun": Planted(
+        _taking_what_is_lost_for_begun,
+        "acts",
+        frozenset({"kubelet cut off", "slow image pull", "pod torn out"}),
+    ),
+    "run again beside what is lost": Planted(
+        _running_again_beside_what_is_lost,
+        "next attempt is prepared",
+        frozenset({"kubelet cut off", "slow image pull", "pod torn out"}),
+    ),
+    "a node that is silent for good waited for": Planted(
+        _waiting_for_a_silent_node, "never heard of again", frozenset({"node never heard of again"})
+    ),
+    "a pod of another revision adopted": Planted(
+        _adopting_another_revision, "was not pinned", frozenset({"tool edited", "crash"})
     ),
     "settled by an earlier answer": Planted(_settling_by_an_earlier_answer, "which has acted"),
     "settle calls without an epoch": Planted(_settling_without_an_epoch, "in the way of another"),

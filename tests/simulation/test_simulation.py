@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.courses import courses
 from tests.simulation.simulation import Course, simulated
-from tests.simulation.world.habits import LIKELIHOOD
+from tests.simulation.world.habits import ALL
 
 SEEDS = range(2000)
 OFTEN = 20
@@ -42,7 +42,7 @@ def test_what_was_found_once_is_mended(seed: int) -> None:
 
 def test_every_habit_of_the_world_is_met(all_courses: list[Course]) -> None:
     met = sum((it.met for it in all_courses), Counter[str]())
-    assert {name: met[name] for name in LIKELIHOOD if met[name] < OFTEN} == {}
+    assert {name: met[name] for name in ALL if met[name] < OFTEN} == {}
 
 
 def test_runs_come_to_every_end_and_most_succeed(all_courses: list[Course]) -> None:

@@ -41,14 +41,18 @@ LIKELIHOOD: Final = {
     "run cancelled": 0.3,
     "run paused": 0.3,
     "run deleted": 0.2,
+}
+NEWER: Final = {
+    "tool edited": 0.3,
+    "slow image pull": 0.08,
+    "result without an end": 0.1,
+    "node never heard of again": 0.05,
     # a GitOps controller
     "run made again": 1.0,
 }
-_LATER: Final = frozenset({"run made again"})
-"""Habits that came later. They are drawn apart, so that seeds without them take the courses that they took before."""
-_SHARE: Final = 0.1
-"""Of seeds that have one of these."""
+"""Those that came later, drawn apart: a seed that has none of them goes as it went before."""
 
+ALL: Final = {**LIKELIHOOD, **NEWER}
 _OFTEN: Final = 5
 
 
@@ -64,12 +68,12 @@ class Habits:
     def drawn(cls, random: Random, often: frozenset[str], apart: Random) -> "Habits":
         """The habits of a seed: few or many of them, and those that it is told to have, and often."""
         share = random.choice((0.1, 0.2, 0.4))
-        names = often.union(name for name in LIKELIHOOD if name not in _LATER and random.random() < share)
-        return cls(random, names.union(name for name in sorted(_LATER) if apart.random() < _SHARE), often)
+        names = often.union(name for name in LIKELIHOOD if random.random() < share)
+        return cls(random, names.union(name for name in NEWER if apart.random() < share), often)
 
     def strikes(self, name: str) -> bool:
         """Whether it happens now; never once the world has come to rest."""
-        likelihood = LIKELIHOOD[name] * (_OFTEN if name in self._often else 1)
+        likelihood = ALL[name] * (_OFTEN if name in self._often else 1)
         if not self.at_work or name not in self.names or self._random.random() >= likelihood:
             return False
         self.met[name] += 1

@@ -17,6 +17,8 @@ KILL_AFTER: Final = 5.0
 GIVEN_UP: Final = 340.0
 """Seconds after which the pods of a node that is not heard of are deleted."""
 STATUS_UNKNOWN: Final = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
+REMOVED: Final = 3600.0
+"""Seconds after which somebody deletes the Node object of a node that was never heard of again."""
 SUDDEN: Final = frozenset({"NodeLost", "Restarted"})
 """Ends that give a program no time."""
 
@@ -31,10 +33,13 @@ class Witness(Protocol):
         """A program has its effect, now."""
 
     def printed(self, pod: Body, token: str) -> None:
-        """A program prints its good result."""
+        """A program prints its result; a good one has a token."""
 
     def ended(self, pod: Body) -> None:
         """A program has ended."""
+
+    def waited_for(self, pod: Body) -> None:
+        """Nothing was heard of a pod's node for so long that somebody is about to delete its Node object."""
 
 
 class Container:
@@ -182,6 +187,8 @@ class PodLife:
         self._orders("DeadlineExceeded", self._deadline - self._acknowledged)
         if self._habits.strikes("kubelet cut off"):
             self._world.later(self._world.delay(1.0), self._cut_off)
+        if self._habits.strikes("node never heard of again"):
+            self._world.later(self._world.delay(1.0), self._falls_silent)
         if self._habits.strikes("evicted before start"):
             await asyncio.sleep(self._hears(0.2))
             self._report(phase="Failed", reason="Evicted", conditions=[_disrupted()])
@@ -189,7 +196,7 @@ class PodLife:
             return
         if self._habits.strikes("node lost"):
             self._orders("NodeLost", self._world.delay(1.0))
-        if await self._goes_on(self._until_start()):
+        if await self._begins():
             await self._ran()
         elif self._why == "NodeLost":
             await self._lost()
@@ -206,10 +213,17 @@ class PodLife:
         self._world.api.write("pods", pod, {**pod, "spec": {**pod["spec"], "nodeName": "node-1"}})
         return True
 
-    def _until_start(self) -> float:
-        if self._habits.strikes("started after its time"):
-            return 300 + self._world.delay(60)
-        return self._world.delay(60.0 if self._habits.strikes("late kubelet") else 0.2)
+    async def _begins(self) -> bool:
+        """Whether the container is started, sooner or later. What pulls an image hears of nothing but a deletion."""
+        pulls = 0.0
+        if self._habits.strikes("slow image pull"):
+            pulls = self._world.random.uniform(60, 300)
+        elif self._habits.strikes("started after its time"):
+            pulls = 300 + self._world.delay(60)
+        if pulls:
+            await asyncio.sleep(pulls)
+            return self._why in ("", "DeadlineExceeded")
+        return await self._goes_on(self._world.delay(60.0 if self._habits.strikes("late kubelet") else 0.2))
 
     async def _ran(self) -> None:
         """The container's life, and that of the one that is started in its place."""
@@ -238,6 +252,8 @@ class PodLife:
         if is_settle_call(self._pod["metadata"]["labels"][LABEL_STEP]):
             return finding(world.random, reliable, token, world.ledger.has(variables["AGENTRUN_IDEMPOTENCY_KEY"]))
         it = program(world.random, reliable, token)
+        if world.habits.strikes("result without an end"):
+            it = replace(it, hangs=True)
         return replace(it, before=world.random.uniform(5, 60)) if world.habits.strikes("slow program") else it
 
     async def _executed(self, it: Program) -> int:
@@ -266,8 +282,7 @@ class PodLife:
         self.container.log += f"working\n{line}\n".encode()
         self.container.message = line if it.message else ""
         self.container.tells()
-        if it.good:
-            self._kubelet.witness.printed(self._pod, it.good)
+        self._kubelet.witness.printed(self._pod, it.good)
 
     async def _concluded(self, code: int) -> None:
         """The container's end is reported, however late."""
@@ -338,8 +353,21 @@ class PodLife:
         self._gone()
 
     def _cut_off(self) -> None:
-        self._cut_until = self._world.loop.time() + self._world.delay(150)
+        self._cut_until = max(self._cut_until, self._world.loop.time() + self._world.delay(150))
         self._world.later(GIVEN_UP, self._given_up_if_cut_off)
+
+    def _falls_silent(self) -> None:
+        """The node is never heard of again, and its Node object stays until somebody deletes it."""
+        self._cut_until = self._world.loop.time() + 2 * REMOVED
+        self._world.later(GIVEN_UP, self._given_up)
+        self._world.later(REMOVED, self._collected)
+
+    def _collected(self) -> None:
+        """The Node object is gone, and so is the pod."""
+        if (pod := self._current()) is not None:
+            self._kubelet.witness.waited_for(pod)
+            self._report(phase="Failed", conditions=[_disrupted()])
+            self._gone(force=True)
 
     def _given_up_if_cut_off(self) -> None:
         if self.is_cut_off:

@@ -4,12 +4,15 @@ And what keeps their runs in Git: it makes those again that have a time to live,
 """
 
 import asyncio
+from typing import Final
 
 from agentruns.cluster import RUNS, Body
 from agentruns.core.naming import API_VERSION
 
 from tests.simulation.world.api import Change, request
 from tests.simulation.world.world import World
+
+EDITED: Final = f"registry.example/tool@sha256:{'b' * 64}"
 
 
 class People:
@@ -33,6 +36,8 @@ class People:
                 self._world.begins(self._meddles(change.after))
             case "pods":
                 self._world.begins(self._deletes(change.after))
+            case "tools":
+                self._world.begins(self._edits(change.after))
 
     async def _decides(self, approval: Body) -> None:
         world = self._world
@@ -88,6 +93,15 @@ class People:
             metadata = {"name": name, "namespace": namespace}
             body = {"apiVersion": API_VERSION, "kind": "AgentRun", "metadata": metadata, "spec": spec}
             self._world.api.answer(request("POST", RUNS.path(namespace), {}, body))
+
+    async def _edits(self, tool: Body) -> None:
+        """What a Tool runs from now on is another image."""
+        world = self._world
+        if world.habits.strikes("tool edited"):
+            await asyncio.sleep(world.delay(1.0))
+            if found := self._current("tools", tool):
+                world.note(f"a person edits tool {tool['metadata']['name']}")
+                world.api.write("tools", found, {**found, "spec": {**found["spec"], "image": EDITED}})
 
     def _wants(self, run: Body, state: str) -> None:
         if found := self._current("agentruns", run):
