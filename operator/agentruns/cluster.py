@@ -29,12 +29,15 @@ CONNECTIONS: Final = 24
 LOG_BUFFER: Final = 65_536
 """Bytes of a log that are held before they are read; what follows waits at its node."""
 PAGE: Final = 64
-"""Objects of one answer to a listing, at most."""
-PAGE_VALUES: Final = 1_000_000
-"""Values in such an answer above which it is not read, but asked for with fewer objects: each takes some 50 bytes."""
+LARGEST_PAGE: Final = 512
+"""Objects of one answer to a listing: at first, and at most, where they are small."""
+PAGE_BYTES: Final = 4 * 1024 * 1024
+PAGE_VALUES: Final = 500_000
+"""Bytes of such an answer, and values in it, each of which takes up to 90, above which fewer objects are asked for."""
 _USER_AGENT: Final = "agentruns-operator"
 """What the audit log and managedFields call this operator."""
 _JSON: Final = "application/json"
+ONLY_METADATA: Final = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _JSON_PATCH: Final = "application/json-patch+json"
 _NOT_ABOUT_THE_OBJECT: Final = (
     "cannot create resource",
@@ -123,6 +126,7 @@ class Cluster:
         """`streams` carries logs, which may take for ever where a node hangs, and no connection that others need."""
         self._api, self._streams = api, streams
         self._host = api.configuration.host
+        self._paging = asyncio.Lock()
 
     @classmethod
     async def connect(cls) -> Self:
@@ -158,19 +162,40 @@ class Cluster:
                 raise
             return None
 
-    async def pages(self, resource: Resource, namespace: str | None = None) -> AsyncIterator[tuple[list[Body], int]]:
-        """Page by page, all objects of a resource that concern this operator, and the version of the whole list."""
+    async def pages(
+        self, resource: Resource, namespace: str | None = None, *, accept: str = _JSON
+    ) -> AsyncIterator[tuple[list[Body], int]]:
+        """Page by page, all objects of a resource that concern this operator, and the version of the whole list.
+
+        A page is empty once the next is asked for, and one is read at a time, whoever lists: pages are large.
+        """
         limit, query = PAGE, {"labelSelector": resource.selector} if resource.selector else {}
         while True:
-            answer = await self._answer("GET", resource.path(namespace), query={**query, "limit": limit})
-            if values_in(answer) > PAGE_VALUES and limit > 1:
+            async with self._paging:
+                share, page = await self._page(resource.path(namespace), {**query, "limit": limit}, accept)
+            if page is None:
                 limit = max(limit // 4, 1)
                 continue
-            page = json.loads(answer)
-            yield page["items"], int(page["metadata"]["resourceVersion"])
-            if not page["metadata"].get("continue"):
+            items, listed, page = page["items"], page["metadata"], None
+            yield items, int(listed["resourceVersion"])
+            if not listed.get("continue"):
                 return
-            limit, query["continue"] = min(limit * 2, PAGE), page["metadata"]["continue"]
+            items.clear()
+            query["continue"] = listed["continue"]
+            limit = min(limit * 2, LARGEST_PAGE) if share < 0.5 else limit
+
+    async def _page(self, path: str, query: Body, accept: str) -> tuple[float, Body | None]:
+        """An answer to a listing, and which share it is of what one may have; None if that is more, of several."""
+        response = await self._request("GET", path, query=query, headers={"Accept": accept}, timeout=TIMEOUT)
+        answer = bytearray()
+        with _reached():
+            async for piece in response.content.iter_any():
+                answer += piece
+                if len(answer) > PAGE_BYTES and query["limit"] > 1:
+                    response.close()
+                    return 1.0, None
+            share = max(len(answer) / PAGE_BYTES, values_in(answer) / PAGE_VALUES)
+            return share, None if share > 1 and query["limit"] > 1 else json.loads(answer)
 
     async def create(self, manifest: Body, *, dry_run: bool = False) -> Body:
         """The object as it was created, or as it would have been."""
@@ -228,16 +253,10 @@ class Cluster:
     async def _call(
         self, method: str, path: str, body: Any = None, query: Body | None = None, *, content_type: str = _JSON
     ) -> Body:
-        answer = await self._answer(method, path, body, query, content_type=content_type)
+        headers = {"Content-Type": content_type}
+        response = await self._request(method, path, body, query, headers=headers, timeout=TIMEOUT)
         with _reached():
-            return dict(json.loads(answer))
-
-    async def _answer(
-        self, method: str, path: str, body: Any = None, query: Body | None = None, *, content_type: str = _JSON
-    ) -> bytes:
-        response = await self._request(method, path, body, query, content_type=content_type, timeout=TIMEOUT)
-        with _reached():
-            return bytes(await response.read())
+            return dict(json.loads(await response.read()))
 
     async def _request(
         self,
@@ -246,10 +265,10 @@ class Cluster:
         body: Any = None,
         query: Body | None = None,
         *,
-        content_type: str = _JSON,
+        headers: dict[str, str] | None = None,
         timeout: float | None,
     ) -> Any:
-        headers = {"Accept": _JSON, "Content-Type": content_type, "User-Agent": _USER_AGENT}
+        headers = {"Accept": _JSON, "Content-Type": _JSON, "User-Agent": _USER_AGENT, **(headers or {})}
         url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
         api = self._api if timeout else self._streams
         limits = aiohttp.ClientTimeout(total=timeout, connect=10)

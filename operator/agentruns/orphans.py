@@ -1,6 +1,6 @@
 """Pods whose run is gone: none of them is kept for ever, and none goes on for nobody."""
 
-from agentruns.cluster import RUNS, Cluster
+from agentruns.cluster import ONLY_METADATA, RUNS, Cluster
 from agentruns.core.actions import ReleasePod
 from agentruns.core.aftermath import of_nobody
 from agentruns.core.naming import Key
@@ -28,9 +28,8 @@ async def tidy_orphans(key: Key, cluster: Cluster, store: Store) -> None:
 
 async def _is_anywhere(cluster: Cluster, store: Store, namespace: str, run_uid: str) -> bool:
     """Whether a run of this UID is in the namespace now, whatever its name; the store knows what was found."""
-    async for runs, _ in cluster.pages(RUNS, namespace):
-        for run in runs:
-            if run["metadata"]["uid"] == run_uid:
-                store.take(RUNS.kind, run)
-                return True
+    async for runs, _ in cluster.pages(RUNS, namespace, accept=ONLY_METADATA):
+        name = next((it["metadata"]["name"] for it in runs if it["metadata"]["uid"] == run_uid), None)
+        if name is not None:
+            return await is_there(cluster, store, RUNS, (namespace, name), run_uid)
     return False

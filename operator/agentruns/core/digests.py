@@ -65,7 +65,7 @@ def fingerprint(*parts: str) -> str:
     return hasher.hexdigest()
 
 
-def values_in(text: str | bytes) -> int:
+def values_in(text: str | bytes | bytearray) -> int:
     """How many values stand within others in a JSON text, at most, counted without reading it."""
     return sum(map(text.count, ",[{")) if isinstance(text, str) else sum(map(text.count, (b",", b"[", b"{")))
 

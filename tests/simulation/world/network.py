@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,20 +19,32 @@ class Response:
     """An answer as the client's transport gives it."""
 
     def __init__(self, status: int, content: Any, reason: str = "") -> None:
-        self.status, self.content, self.reason = status, content, reason
+        self.status, self.body, self.reason = status, content, reason
+        self.content = content if isinstance(content, LogStream) else Whole(content)
         self.headers: dict[str, str] = {}
         self.response = self
 
     async def read(self) -> bytes:
         """The whole answer."""
-        return bytes(self.content)
+        return bytes(self.body)
 
     async def text(self) -> str:
         """The whole answer as text."""
-        return bytes(self.content).decode()
+        return bytes(self.body).decode()
 
     def close(self) -> None:
         """The connection is not needed any more."""
+
+
+class Whole:
+    """An answer as a stream of one piece."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        """All of it."""
+        yield self._content
 
 
 class Configuration:
@@ -111,7 +123,7 @@ class Connection:
         world.note(f"{what} {asked.subresource} -> {answer.status} {answer.reason}")
         if asked.method != "GET" and world.habits.strikes("applied but timed out"):
             if asked.method == "POST" and asked.plural == "pods" and answer.status == 200:
-                world.unanswered.add(json.loads(answer.content)["metadata"]["uid"])
+                world.unanswered.add(json.loads(answer.body)["metadata"]["uid"])
             self._answers(answered, TimeoutError(), TIMEOUT)
             return
         self._answers(answered, answer, self._delay())
