@@ -3,16 +3,14 @@
 from agentruns.cluster import ONLY_METADATA, RUNS, Cluster
 from agentruns.core.actions import ReleasePod
 from agentruns.core.aftermath import of_nobody
-from agentruns.core.naming import Key
 from agentruns.fresh import is_there
 from agentruns.performing import Performer
 from agentruns.store import Store
 
 
-async def tidy_orphans(key: Key, cluster: Cluster, store: Store) -> None:
+async def tidy_orphans(namespace: str, run_uid: str, cluster: Cluster, store: Store) -> None:
     """Looks after the pods of a run, by its UID, that the API server has no more."""
-    namespace, run_uid = key
-    perform = Performer(cluster, store, key, run_uid)
+    perform = Performer(cluster, store, (namespace, ""), run_uid)
     pods = list(store.pods(run_uid).values())
     for pod in pods:
         # The cluster deletes a pod with an owner that is gone; this operator only lets go of it.

@@ -13,7 +13,7 @@ from agentruns.clock import utc_now
 from agentruns.cluster import RUNS, ApiError, Cluster
 from agentruns.core.actions import Create, Preparation, SetConditions, WriteClaim
 from agentruns.core.lifecycle import Decision, decide
-from agentruns.core.naming import Key
+from agentruns.core.naming import Key, gone_run
 from agentruns.core.observed import POD_LIMIT_REACHED, Observed, Refusal
 from agentruns.core.questions import OfTasks, Unanswered, key_of
 from agentruns.core.records import HOLDING_STATES, RunStatus
@@ -51,7 +51,8 @@ async def reconcile(key: Key, app: App) -> float | None:
     if run is None:
         app.answers.forget(key)
         app.room.leave(key)
-        await tidy_orphans(key, app.cluster, app.store)
+        if run_uid := gone_run(key):
+            await tidy_orphans(key[0], run_uid, app.cluster, app.store)
         return None
     with metrics.PASS_SECONDS.time():
         try:

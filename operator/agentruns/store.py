@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from agentruns.core.collecting import Shared, shared
-from agentruns.core.naming import LABEL_RUN_UID, Key
+from agentruns.core.naming import LABEL_RUN_UID, Key, key_of_pods
 from agentruns.core.observed import PodSeen, ToolResult
 from agentruns.core.pod_status import pod_seen
 from agentruns.core.records import HOLDING_STATES
@@ -205,8 +205,8 @@ class Store:
         return [self.runs[namespace, name] for name in sorted(names)]
 
     def _concerns(self, namespace: str, run_uid: str) -> None:
-        """What belongs to a run that is not there is looked at under the UID of that run."""
-        self._changed(self._keys.get(run_uid) or (namespace, run_uid))
+        """Whoever looks after what belongs to a run, there or not, looks again."""
+        self._changed(self._keys.get(run_uid) or key_of_pods(namespace, run_uid))
 
     # ----------------------------------------------------------------------------------------- giving out
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from agentruns.core.checks import check_tool
+from agentruns.core.naming import gone_run, key_of_pods
 from agentruns.core.problems import Problem
 from agentruns.core.resources import OversizedRun, OversizedToolSpec
 from agentruns.store import Store
@@ -119,13 +120,23 @@ def test_every_change_tells_its_run(world: Seen) -> None:
 
 def test_what_belongs_to_no_run_is_told_under_the_uid_it_names(world: Seen) -> None:
     world.store.take("Pod", a_pod(name="orphan", run="gone"))
-    assert world.told == [(NAMESPACE, "gone")]
+    assert world.told == [key_of_pods(NAMESPACE, "gone")]
+    assert gone_run(world.told[0]) == "gone"
+
+
+def test_a_run_that_is_named_like_the_uid_of_another_does_not_stand_in_for_its_pods(world: Seen) -> None:
+    world.take(a_pod(name="orphan", run="6d0f"), a_run(name="6d0f", uid="another"))
+    world.store.take("Pod", a_pod(2, name="orphan", run="6d0f", phase="Succeeded"))
+    [key] = world.told
+    assert key not in world.store.runs
+    world.store.take("AgentRun", a_run(2, name="6d0f", uid="another"))
+    assert gone_run(world.told[-1]) is None
 
 
 def test_a_run_that_is_gone_is_told_and_forgotten(world: Seen) -> None:
     world.store.take("AgentRun", a_run(11), gone=True)
     assert world.store.runs == {}
-    assert world.told == [(NAMESPACE, RUN_UID), RUN], "its pods are looked at by themselves from now on"
+    assert world.told == [key_of_pods(NAMESPACE, RUN_UID), RUN], "its pods are looked at by themselves from now on"
     world.store.take("AgentRun", a_run(11), gone=True)
     assert world.store.runs == {}
 

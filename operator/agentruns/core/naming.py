@@ -36,11 +36,22 @@ JOURNAL_KEY: Final = "journal.json"
 _SETTLE: Final = "-settle"
 """No name in a spec has a `-`: the records beside its steps share no name with any, and no expression can read them."""
 
+_OF_PODS: Final = "uid:"
 _HASH_LENGTH: Final = 8
 _LONG_HASH: Final = 16
 _NAME_LENGTH: Final = 253
 _JOURNAL_HEAD: Final = 40
 """Of the run's name, since the status lists these names."""
+
+
+def key_of_pods(namespace: str, run_uid: str) -> Key:
+    """What the pods of a run that is gone are looked at under: no object has such a name."""
+    return namespace, f"{_OF_PODS}{run_uid}"
+
+
+def gone_run(key: Key) -> str | None:
+    """The UID of the gone run whose pods are looked at under this key; None if it is the key of an object."""
+    return key[1].removeprefix(_OF_PODS) if key[1].startswith(_OF_PODS) else None
 
 
 def pod_name(run_name: str, step: str, *identity: str) -> str:
