@@ -1,6 +1,6 @@
 """Room for sandbox pods: how many may be active at once, and who goes on when one of them has ended."""
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -9,6 +9,7 @@ from agentruns.core.naming import Key
 from agentruns.core.observed import POD_LIMIT_REACHED, Refusal
 from agentruns.settings import Limits
 from agentruns.store import Store
+from agentruns.turns import Line
 
 _TURN: Final = "; it begins when a sandbox pod has ended and it is its turn"
 
@@ -16,8 +17,8 @@ _TURN: Final = "; it begins when a sandbox pod has ended and it is its turn"
 class Room:
     """Who may make a pod now. Whoever may not stands in line, costs nothing, and is woken when it is its turn.
 
-    Namespaces take turns; within one, who came first goes first. Creations under way are counted, so that one operator
-    never makes more pods than it may; two at once know of each other's only when they see them.
+    Creations under way are counted, so that one operator never makes more pods than it may; two at once know of each
+    other's only when they see them.
     """
 
     def __init__(self, limits: Limits, store: Store, wake: Callable[[Key], None]) -> None:
@@ -25,7 +26,7 @@ class Room:
         self._limits, self._store, self._wake = limits, store, wake
         self._held = Counter[str]()
         self._kept = set[Key]()
-        self._line: OrderedDict[str, OrderedDict[Key, None]] = OrderedDict()
+        self._line = Line()
 
     @contextmanager
     def for_pod(self, run: Key) -> Iterator[Refusal | None]:
@@ -34,7 +35,7 @@ class Room:
         if run in self._kept:
             self._kept.discard(run)
         elif full := self._full(namespace):
-            self._line.setdefault(namespace, OrderedDict())[run] = None
+            self._line.join(run)
             yield Refusal(full, for_now=True, reason=POD_LIMIT_REACHED)
             return
         else:
@@ -46,22 +47,15 @@ class Room:
 
     def leave(self, run: Key) -> None:
         """The run wants no pod now: it stands in line no more, and what was kept for it goes to the next."""
-        line = self._line.get(run[0], OrderedDict())
-        line.pop(run, None)
-        if not line:
-            self._line.pop(run[0], None)
+        self._line.leave(run)
         if run in self._kept:
             self._kept.discard(run)
             self._give(run[0])
 
     def share(self) -> None:
         """Keeps the room there is for those who are next, and wakes them."""
-        while namespace := next((it for it in self._line if not self._full(it)), None):
-            runs = self._line.pop(namespace)
-            run, _ = runs.popitem(last=False)
-            if runs:
-                self._line[namespace] = runs  # behind the other namespaces
-            self._held[namespace] += 1
+        while run := self._line.next(lambda namespace: not self._full(namespace)):
+            self._held[run[0]] += 1
             self._kept.add(run)
             self._wake(run)
 

@@ -194,7 +194,7 @@ def test_nothing_is_kept_of_runs_and_namespaces_that_have_what_they_want(full: P
     full.ends("shop", "y")
     assert full.makes(A)
     full.ends("shop", "a")
-    assert not full.room._line
+    assert not full.room._line._turns
     assert not full.room._kept
     assert not full.room._held
     assert not full.store._active
