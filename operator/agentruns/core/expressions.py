@@ -46,13 +46,30 @@ Path = tuple[str | int, ...]
 """Names and indices, from the outside in."""
 
 
+class Walked:
+    """What was found at paths in a value, as copies: no more of it than two fields may have."""
+
+    def __init__(self) -> None:
+        self._found, self._size = dict[Path, Any](), 0
+
+    def at(self, path: Path, value: Any) -> Any:
+        """What is there, small and in order; an ExpressionError if it is not."""
+        if path not in self._found:
+            found = _small(found_at(path, value))
+            self._size += size(found, MAX_SIZE)
+            if self._size > 2 * MAX_SIZE:
+                self._found, self._size = {}, size(found, MAX_SIZE)
+            self._found[path] = found
+        return self._found[path]
+
+
 @dataclass(frozen=True)
 class Data:
     """A JSON value that expressions read, and its text, which is made once."""
 
     value: Any
-    walked: dict[Path, Any] = field(default_factory=dict, compare=False)
-    """What was found at paths in it: a thousand steps may read the same megabyte."""
+    walked: Walked = field(default_factory=Walked, compare=False)
+    """What was found in it: a thousand steps may read the same megabyte."""
 
     @cached_property
     def text(self) -> str:
@@ -128,9 +145,7 @@ def path_of(source: str) -> Path:
 
 def _walked(path: Path, data: Data) -> Any:
     """The value at a path, which most expressions are; the library would be handed all of the data to take a part."""
-    if path not in data.walked:
-        data.walked[path] = _small(found_at(path, data.value))
-    found = data.walked[path]
+    found = data.walked.at(path, data.value)
     if isinstance(found, ExpressionError):
         raise found.with_traceback(None)
     return found
