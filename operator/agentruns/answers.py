@@ -9,7 +9,7 @@ from typing import Any, Final, assert_never
 
 from agentruns.clock import utc_now
 from agentruns.cluster import APPROVALS, CONFIG_MAPS, PODS, REVISIONS, RUNS, ApiError, Cluster
-from agentruns.core.digests import digest, digest_of
+from agentruns.core.digests import digest, digest_of, values_in
 from agentruns.core.journal import records_in
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import JOURNAL_KEY, LABEL_RUN_UID, Key
@@ -31,19 +31,21 @@ from agentruns.core.questions import (
     ResultOf,
     RunIsOver,
     StillStored,
+    Stored,
     StoredOutput,
     Validation,
     key_of,
     length_of,
 )
 from agentruns.core.resources import AgentRun, ToolSpec
-from agentruns.core.result_lines import parsed
+from agentruns.core.result_lines import MAX_VALUES, parsed
 from agentruns.core.tasks import Claim, read_claim
 from agentruns.costly import Evaluators
 from agentruns.final_logs import FinalLogs
 from agentruns.fresh import is_there
 from agentruns.proof import PolicyProof
 from agentruns.store import Store
+from agentruns.turns import Places
 
 COSTLY_SECONDS: Final = 120.0
 COSTLY_BYTES: Final = 8 * 1024 * 1024
@@ -53,8 +55,16 @@ HELD_OF_ONE: Final = 8_000_000
 """Characters of costly questions that are held until they are answered: in all, and of one namespace."""
 QUICK: Final = 0.05
 """Seconds for which a pass waits for costly answers before others take its place."""
+READING_AT_ONCE: Final = 2
+"""Passes that may hold stored contents at once: each has up to 80 MB in memory, and few need any."""
 _REMEMBERED: Final = 256
-_REMEMBERED_BYTES: Final = 8 * 1024 * 1024
+_REMEMBERED_BYTES: Final = 16 * 1024 * 1024
+_VALUE: Final = 90
+"""Bytes that a value takes in memory, at most."""
+
+
+_Held = StoredOutput | JournalSegment | GivenOutput
+"""Questions whose answers may take megabytes, and are kept until their pass has ended."""
 
 
 class LaterError(Exception):
@@ -77,6 +87,7 @@ class Answers:
         """`changed` is called with the key of a run for which an answer is there that it did not wait for."""
         self._cluster, self._store, self._changed = cluster, store, changed
         self._evaluators = evaluators
+        self.readers = Places(READING_AT_ONCE, changed)
         self._work: dict[Key, _Work] = {}
         self._held = Counter[str]()
         self._put_off = OrderedDict[Key, None]()
@@ -85,12 +96,19 @@ class Answers:
         self.proof = PolicyProof(cluster)
 
     async def to(self, questions: Iterable[Question], run: AgentRun) -> dict[Question, Any]:
-        """The answers to questions about a run."""
+        """The answers to questions about a run, or to the first of them where those hold much: it may be enough."""
         costly = [it for it in questions if isinstance(it, Costly)]
         found: dict[Question, Any] = await self._costly_answers(run, costly) if costly else {}
+        values = 0
         for question in questions:
-            if not isinstance(question, Costly):
-                found[question] = await self._answer(question, run)
+            if isinstance(question, Costly):
+                continue
+            if isinstance(question, _Held) and not self.readers.take((run.metadata.namespace, run.metadata.name)):
+                raise LaterError
+            answer = found[question] = await self._answer(question, run)
+            values += answer.values if isinstance(answer, Stored) else 0
+            if values >= MAX_VALUES:
+                break
         return found
 
     async def _answer(
@@ -235,7 +253,7 @@ class Answers:
         return self._contents[place][0]
 
     async def _found(self, namespace: str, question: Content) -> tuple[Any, int] | Lost:
-        """A content as the API server has it now, and its size in bytes; Lost if it is gone, or another."""
+        """A content as the API server has it now, and the bytes it takes here; Lost if it is gone, or another."""
         try:
             return await self._read(namespace, question)
         except ApiError as error:
@@ -252,21 +270,23 @@ class Answers:
             self._contents.popitem(last=False)
 
     async def _read(self, namespace: str, question: Content) -> tuple[Any, int]:
-        """A content and its size in bytes; LookupError if it is not what its digest says."""
+        """A content and the bytes that it may take here; LookupError if it is not what its digest says."""
         match question:
             case StoredOutput(ref):
                 found = await self._cluster.get(CONFIG_MAPS, namespace, ref.name)
                 text = (found.get("data") or {}).get(ref.key, "").encode()
                 _expect(digest_of(text) == ref.digest, f"ConfigMap {ref.name}")
-                return json.loads(text), len(text)
+                stored = Stored(json.loads(text), values_in(text))
+                return stored, len(text) + _VALUE * stored.values
             case JournalSegment(segment):
                 found = await self._cluster.get(CONFIG_MAPS, namespace, segment.name)
                 written = (found.get("data") or {}).get(JOURNAL_KEY, "")
-                return records_in(written, question), len(written)
+                return records_in(written, question), len(written) + _VALUE * values_in(written)
             case PinnedSpec(tool):
                 found = await self._cluster.get(REVISIONS, namespace, tool.revision)
                 _expect(digest(found.get("data")) == tool.digest, f"ControllerRevision {tool.revision}")
-                return ToolSpec.model_validate(found["data"]), len(str(found["data"]))
+                said = str(found["data"])
+                return ToolSpec.model_validate(found["data"]), len(said) + _VALUE * values_in(said)
 
 
 def _expect(is_so: bool, what: str) -> None:

@@ -259,14 +259,7 @@ class Cluster:
             return dict(json.loads(await response.read()))
 
     async def _request(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        query: Body | None = None,
-        *,
-        headers: dict[str, str] | None = None,
-        timeout: float | None,
+        self, method: str, path: str, body: Any = None, query: Any = None, *, headers: Any = None, timeout: float | None
     ) -> Any:
         headers = {"Accept": _JSON, "Content-Type": _JSON, "User-Agent": _USER_AGENT, **(headers or {})}
         url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")

@@ -50,19 +50,36 @@ async def reconcile(key: Key, app: App) -> float | None:
     run = app.store.runs.get(key)
     if run is None:
         app.answers.forget(key)
-        app.room.leave(key)
+        _leave(key, app)
         if run_uid := gone_run(key):
             await tidy_orphans(key[0], run_uid, app.cluster, app.store)
         return None
     with metrics.PASS_SECONDS.time():
-        try:
-            again = await Pass(run, app).made()
-        except Exception:
-            app.room.leave(key)  # others need not wait until it succeeds
-            app.answers.logs.forget(key)  # and there may be megabytes of them
-            raise
+        again = await _passed(key, run, app)
     metrics.LAST_PASS.set_to_current_time()
     return again
+
+
+async def _passed(key: Key, run: AgentRun, app: App) -> float | None:
+    try:
+        again = await Pass(run, app).made()
+    except LaterError:
+        # What is being worked out elsewhere adds the run again. Room that is kept for it stays so: if it had to stand
+        # in line anew, whoever takes long to put arguments together would never be next with them at hand.
+        app.answers.readers.rest(key)
+        return None
+    except Exception:
+        _leave(key, app)  # others need not wait until it succeeds
+        app.answers.logs.forget(key)  # and there may be megabytes of them
+        raise
+    app.answers.readers.leave(key)
+    return again
+
+
+def _leave(key: Key, app: App) -> None:
+    """The run waits for nothing that others take, and keeps nothing from them."""
+    app.answers.readers.leave(key)
+    app.room.leave(key)
 
 
 class Pass:
@@ -78,11 +95,11 @@ class Pass:
         self._created: set[str] = set()
 
     async def made(self) -> float | None:
-        """Makes the pass; returns after how many seconds to look again, or None to wait for news."""
-        try:
-            decision = await self._decided()
-        except LaterError:
-            return None  # what is being worked out elsewhere adds the run again
+        """Makes the pass; returns after how many seconds to look again, or None to wait for news.
+
+        Raises LaterError if it cannot be decided yet.
+        """
+        decision = await self._decided()
         if decision.status != self._run.status and not await self._record(decision.status):
             return LOOK_AGAIN
         for action in decision.actions:

@@ -53,10 +53,13 @@ class Places:
             self._taken.add(run)
         return True
 
-    def leave(self, run: Key, *, line: bool = True) -> None:
-        """The run's pass has ended: its place goes to the next. It stays in line where it is to be woken."""
-        if line:
-            self._line.leave(run)
+    def leave(self, run: Key) -> None:
+        """The run has no place any more, and stands in no line for one."""
+        self._line.leave(run)
+        self.rest(run)
+
+    def rest(self, run: Key) -> None:
+        """The run's place goes to who is next; where it has none, it goes on standing in line."""
         self._taken.discard(run)
         while len(self._taken) < self._number and (following := self._line.next()):
             self._taken.add(following)

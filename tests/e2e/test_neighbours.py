@@ -53,6 +53,10 @@ HOSTILE = {
 }
 
 
+NESTED = f"import json; print(json.dumps([{'[' * 60}{']' * 60}] * 1600, separators=(',', ':')))"
+"""Prints 194 kB that take 8 MB once they are read."""
+
+
 @dataclass(frozen=True)
 class Took:
     """Seconds, as medians: for the API server to take runs that have nothing to do, and from then to their ends."""
@@ -125,3 +129,16 @@ def test_the_author_gets_an_error_and_others_go_on(space: Space, shared_space: S
         assert HOSTILE[kind].says in said
     assert installed.restarts() == restarts
     assert busy.answer - quiet.answer < ADDED + max(0, busy.creation - quiet.creation), (quiet, busy)
+
+
+def test_who_reads_all_that_a_hundred_steps_have_printed_is_told_how_much_may_be_read(space: Space) -> None:
+    """Read at once, it would take 1 GB, of an operator that may have 768 MiB."""
+    space.tool("nested", NESTED)
+    restarts = installed.restarts()
+    names = [f"s{n}" for n in range(120)]
+    sizes = {"sizes": [f"${{size(steps.{name}.output)}}" for name in names]}
+    space.start("reads", *(step(name, "nested") for name in names), order="Graph", parallelism=20, output=sizes)
+    status = space.ended("reads", seconds=900)
+    assert (status["phase"], status["reason"]) == ("Failed", "OutputInvalid")
+    assert "bytes of stored outputs; at most 8388608 are read at once" in status["message"]
+    assert installed.restarts() == restarts

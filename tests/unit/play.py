@@ -19,6 +19,7 @@ from agentruns.core.actions import (
     Ungate,
     WriteClaim,
 )
+from agentruns.core.digests import values_in
 from agentruns.core.expressions import evaluated
 from agentruns.core.journal import records_in
 from agentruns.core.lexing import ExpressionError
@@ -41,6 +42,7 @@ from agentruns.core.questions import (
     ResultOf,
     RunIsOver,
     StillStored,
+    Stored,
     StoredOutput,
     Unanswered,
     Validation,
@@ -146,7 +148,8 @@ class Play:
             case JournalSegment():
                 return records_in(self.stored[question.segment.name]["data"]["journal.json"], question)
             case StoredOutput():
-                return json.loads(self.stored[question.ref.name]["data"][question.ref.key])
+                text = self.stored[question.ref.name]["data"][question.ref.key]
+                return Stored(json.loads(text), values_in(text))
             case StillStored():
                 return None if question.ref.name in self.stored else Lost(f"ConfigMap {question.ref.name} is gone")
             case ClaimOf() | RunIsOver() | PodsOf():

@@ -1,5 +1,7 @@
 """Places that only a few may have at once: taken by turns of namespaces, and no wake-up is lost."""
 
+from collections.abc import Callable
+
 import pytest
 from agentruns.core.naming import Key
 from agentruns.turns import Places
@@ -50,17 +52,17 @@ def test_whoever_is_woken_and_needs_no_place_passes_it_on(full: Few) -> None:
     assert full.woken == [C, D]
 
 
-@pytest.mark.parametrize("line", [True, False])
+@pytest.mark.parametrize(("ends", "woken"), [(Places.leave, D), (Places.rest, C)])
 def test_a_pass_that_ends_before_its_turn_keeps_its_place_in_line_only_if_it_is_to_come_back(
-    full: Few, line: bool
+    full: Few, ends: Callable[[Places, Key], None], woken: Key
 ) -> None:
-    full.places.leave(C, line=line)
+    ends(full.places, C)
     full.places.leave(A)
-    assert full.woken == ([D] if line else [C])
+    assert full.woken == [woken]
 
 
 def test_a_pass_that_is_to_be_woken_by_something_else_gives_its_place_up_all_the_same(full: Few) -> None:
-    full.places.leave(A, line=False)
+    full.places.rest(A)
     assert full.woken == [C]
     assert full.take(A) == [False]
 

@@ -17,6 +17,7 @@ from agentruns.core.problems import Problem, cut
 from agentruns.core.questions import GivenOutput, Lost, PolicyEnforced
 from agentruns.core.records import RecordedDecision, RunStatus, StepState, StepStatus
 from agentruns.core.resources import AgentRun, Approval, ApprovalState
+from agentruns.core.result_lines import MAX_VALUES
 from agentruns.core.sizes import BY_LENGTH, REASON_LENGTH
 from agentruns.core.starting import started
 
@@ -106,7 +107,9 @@ def _again(look: Look, answer: RecordedDecision) -> Moved:
 def _happened(look: Look) -> Moved:
     """A step that a person says has happened; what it cannot have returned is asked about anew."""
     approval = look.seen.approvals[look.record.approval]
-    given = look.seen.answer(GivenOutput(approval.metadata.name, approval.metadata.uid))
+    question = GivenOutput(approval.metadata.name, approval.metadata.uid)
+    look.reader.reading.take(question, outputs.MAX_STORED, MAX_VALUES)
+    given = look.seen.answer(question)
     wrong = given.message if isinstance(given, Lost) else outputs.misfit(look, given, compact(given), "decision.output")
     if not wrong:
         return outputs.judged(look, given)

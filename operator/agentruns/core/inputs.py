@@ -4,21 +4,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Final
 
 from agentruns.core import schemas
 from agentruns.core.digests import digest, fingerprint, require_flat
-from agentruns.core.expressions import Data, Path, compiled, found_at, ordered, path_of, value
+from agentruns.core.expressions import Data, Path, compiled, found_at, in_words, ordered, path_of, value
 from agentruns.core.files import MAX_INPUT, SMALL, File, Part, handed_over, spliced, written
 from agentruns.core.journal import Journal
 from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import doubted_step
 from agentruns.core.observed import Observed
 from agentruns.core.problems import Problem, json_type, within
-from agentruns.core.questions import Lost, StoredOutput, all_answered
+from agentruns.core.questions import Lost, all_answered
+from agentruns.core.reading import Reading
 from agentruns.core.records import OutputRef, Segment, StepState, StepStatus
 from agentruns.core.resources import AgentRun, Step, ToolSpec
 from agentruns.core.templates import expanded, parts, strings
+
+REMEMBERED: Final = 4
+"""Sets of steps whose outputs are kept together with their text, for expressions that name the same."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Reader:
     seen: Observed
     segments: tuple[Segment, ...] = ()
     """The run's journal, where the records of steps are that are not among the others."""
+    reading: Reading = field(default_factory=Reading)
     _memo: dict[frozenset[str], tuple[tuple[StepStatus | None, ...], Data]] = field(default_factory=dict)
     _parts: dict[Path, tuple[StepStatus, Part | None]] = field(default_factory=dict)
 
@@ -73,10 +78,14 @@ class Reader:
 
     def _steps(self, names: frozenset[str]) -> Data:
         """The steps of these names as they stand; the same Data as long as they stand there."""
-        stand = tuple(self._record(name) for name in sorted(names))
-        known = self._memo.get(names)
-        if known is None or any(now is not then for now, then in zip(stand, known[0], strict=True)):
-            known = self._memo[names] = (stand, Data({name: self._step(name) for name in sorted(names)}))
+        stand = {name: self._record(name) for name in sorted(names)}
+        steps = all_answered(partial(self._step, record) for record in stand.values())
+        known = self._memo.pop(names, None)
+        if known is None or any(now is not then for now, then in zip(stand.values(), known[0], strict=True)):
+            known = (tuple(stand.values()), Data(dict(zip(stand, steps, strict=True))))
+        self._memo[names] = known
+        if len(self._memo) > REMEMBERED:
+            del self._memo[next(iter(self._memo))]
         return known[1]
 
     @cached_property
@@ -84,8 +93,7 @@ class Reader:
         metadata, spec = self.run.metadata, self.run.spec
         return Data({"name": metadata.name, "namespace": metadata.namespace, "goal": spec.goal, "input": spec.input})
 
-    def _step(self, name: str) -> dict[str, Any]:
-        record = self._record(name)
+    def _step(self, record: StepStatus | None) -> dict[str, Any]:
         if record is None:
             return {"state": StepState.PENDING.value, "output": None}
         return {"state": record.state.value, "output": self.output(record)}
@@ -103,7 +111,7 @@ class Reader:
             return None
         if record.output_ref is None:
             return record.output
-        found = self.seen.answer(StoredOutput(record.output_ref))
+        found = self.reading.stored(record.output_ref, self.seen)
         if isinstance(found, Lost):
             raise Problem(f"the output of step {record.name} is lost: {found.message}", "StateLost")
         return found
@@ -114,9 +122,9 @@ class Reader:
         record = self._record(str(path[1])) if path[:1] == ("steps",) and path[2:3] == ("output",) else None
         if record is None or record.output_ref is None or record.output_ref.bytes <= SMALL:
             return None
+        output = self.reading.stored(record.output_ref, self.seen)
         known = self._parts.get(path)
         if known is None or known[0] is not record:
-            output = self.seen.answer(StoredOutput(record.output_ref))
             known = self._parts[path] = (record, _part(record.name, record.output_ref, path[3:], output))
         return known[1]
 
@@ -164,8 +172,13 @@ def _big(args: Any, reader: Reader) -> dict[Path, Part]:
         for place, text in strings(args)
         if len(pieces := parts(text)) == 1 and pieces[0].is_expression
     }
-    found = all_answered(partial(reader.part, source) for source in paths.values())
+    found = all_answered(partial(_part_at, place, source, reader) for place, source in paths.items())
     return {place: part for place, part in zip(paths, found, strict=True) if part is not None}
+
+
+def _part_at(place: Path, source: str, reader: Reader) -> Part | None:
+    with within(f"args{in_words(place)}"):
+        return reader.part(source)
 
 
 def tool_input(run: AgentRun, step: str, args: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ deciding stays free of I/O while a file, a fresh read or a costly evaluation is 
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import astuple, dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from agentruns.core.digests import fingerprint
 from agentruns.core.records import OutputRef, PinnedTool, Segment
@@ -33,7 +33,7 @@ class ResultOf:
 
 @dataclass(frozen=True)
 class StoredOutput:
-    """What is the content of this output? Answered by the value, its digest checked, or by Lost."""
+    """What is the content of this output? Answered by Stored, its digest checked, or by Lost."""
 
     ref: OutputRef
 
@@ -59,6 +59,14 @@ class Lost:
     """The answer that something the status refers to is not there any more, or not what it was."""
 
     message: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The answer that is the content of an output: its value, and how many stand within it, at most."""
+
+    value: Any
+    values: int
 
 
 @dataclass(frozen=True)

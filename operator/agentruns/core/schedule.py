@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from agentruns.core.actions import Create
@@ -12,6 +13,7 @@ from agentruns.core.limits import Ending
 from agentruns.core.look import Look, Moved
 from agentruns.core.naming import settle_call
 from agentruns.core.observed import POD_LIMIT_REACHED, Observed
+from agentruns.core.reading import PutOff
 from agentruns.core.records import FINAL_STATES, IN_FLIGHT_STATES, StepState, StepStatus
 from agentruns.core.resources import AgentRun, RunSpec, Step, ToolSpec
 from agentruns.core.settling import call_of
@@ -22,6 +24,8 @@ AT_ONCE: Final = 100
 """Steps that a round considers for the first time; the others have their turn in the next pass, as others' runs do."""
 PREPARED_SIZE: Final = 65_536
 """Characters and values of manifests after which a round begins no more steps: a pass holds them all at once."""
+PUT_OFF: Final = timedelta(seconds=10)
+"""After which a step is looked at again for which a round had no room, if that round has moved nothing."""
 
 Tools = Mapping[str, ToolSpec]
 
@@ -52,13 +56,22 @@ def one_round(run: AgentRun, kept: Folded, tools: Tools, limit: Ending | None, s
             continue
         record = records.get(step.name) or StepStatus(name=step.name)
         look = Look(reader, step, record, pins[step.tool], tools[step.tool], left.bytes)
-        moved = wind_down(look, stop=limit.stop) if limit else advance(look)
+        moved = _moved(look, limit)
         moves.append(moved)
         left.bytes += held(run, whole, tools, records)
         records |= {it.name: it for it in (moved.record, moved.call) if it and it.state is not StepState.PENDING}
         left.bytes -= held(run, whole, tools, records)
         left.take(look, moved, tools)
     return Round(_in_order(run.spec, records), tuple(moves))
+
+
+def _moved(look: Look, limit: Ending | None) -> Moved:
+    """One move of a step; none yet if what it reads finds no room beside what others read in this round."""
+    look.reader.reading.begin()
+    try:
+        return wind_down(look, stop=limit.stop) if limit else advance(look)
+    except PutOff:  # what the others have come to is recorded and looked at again, unless all of them wait
+        return Moved(look.record, wake_at=look.seen.now + PUT_OFF)
 
 
 def _in_order(spec: RunSpec, records: Mapping[str, StepStatus]) -> tuple[StepStatus, ...]:
