@@ -12,6 +12,8 @@ from agentruns.core.naming import API_VERSION
 from tests.simulation.world.api import Change, request
 from tests.simulation.world.world import World
 
+HASTE = 1.0
+"""Seconds after which a pod is in somebody's way."""
 EDITED: Final = f"registry.example/tool@sha256:{'b' * 64}"
 
 
@@ -113,7 +115,7 @@ class People:
         torn_out = world.habits.strikes("pod torn out")
         if not torn_out and not world.habits.strikes("pod deleted"):
             return
-        await asyncio.sleep(world.delay(1.0))
+        await asyncio.sleep(world.delay(HASTE))
         if found := self._current("pods", pod):
             world.note(f"a person deletes pod {pod['metadata']['name']}{' for good' if torn_out else ''}")
             if torn_out:
