@@ -43,7 +43,7 @@ def transitions(before: RunStatus, after: RunStatus) -> list[Told]:
     known = {step.name: step for step in before.steps}
     told = [it for step in after.steps if (it := _step_told(known.get(step.name, StepStatus(name=step.name)), step))]
     goes_on = after.phase is Phase.RUNNING and bool(told)  # which its step tells
-    if (before.phase is not after.phase and not goes_on) or (not before.reason and after.reason):
+    if not goes_on and (before.phase is not after.phase or (not before.reason and after.reason)):
         where = f", waits for {after.waiting}" if after.waiting else ""
         warning = after.phase in _WARNINGS
         words = f"{after.reason}, {after.progress} steps are done{where}{_WHY if warning else ''}"

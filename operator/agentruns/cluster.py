@@ -176,7 +176,7 @@ class Cluster:
             if page is None:
                 limit = max(limit // 4, 1)
                 continue
-            items, listed, page = page["items"], page["metadata"], None
+            items, listed, page = page["items"] or [], page["metadata"], None  # a list of metadata alone may have null
             yield items, int(listed["resourceVersion"])
             if not listed.get("continue"):
                 return

@@ -55,14 +55,14 @@ def failed_over(stage: Stage, effect: str, fault: Fault) -> Found:
 
 def stand(scene: Scene, leader: FaultyOperator, standby: FaultyOperator, fault: Fault | None = None) -> None:
     """Returns once one leads, to whom this is to happen, and the other one stands by with everything known to it."""
-    _allow_lease(scene.space.name)
+    allow_lease(scene.space.name)
     leader.begin(fault)
     until(leader.leads_since, "the first leads")
     standby.begin()
     until(standby.knows_the_lease, "the other stands by")
 
 
-def _allow_lease(namespace: str) -> None:
+def allow_lease(namespace: str) -> None:
     """Gives the operator in a namespace of its own the right to the Lease that the chart gives it in the system's."""
     for kind in ("role", "rolebinding"):
         given = json.loads(kubectl("get", kind, "agentruns-operator-lease", IN_SYSTEM, "--output=json"))

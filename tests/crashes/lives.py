@@ -128,6 +128,7 @@ SETTLED = Life(
     points=(
         ("put Tool/status", 2),
         ("create ControllerRevision", 2),
+        ("put AgentRun/status", 1),
         ("get ControllerRevision", 2),
         ("put AgentRun/status", 2),
         ("create NetworkPolicy", 3),
@@ -167,6 +168,7 @@ TASK = Life(
         ("put AgentRun/status", 1),
         ("get ConfigMap", 3),
         ("put AgentRun/status", 2),
+        ("put AgentRun/status", 3),
         ("put ConfigMap", 1),
         ("put AgentRun/status", 4),
         ("get AgentRun", 1),

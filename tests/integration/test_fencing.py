@@ -18,6 +18,7 @@ from agentruns.core.naming import GATE_RECORDED
 from tests.accounts import Body
 from tests.crashes.cases import effects_of, is_over
 from tests.crashes.effects import counted
+from tests.crashes.fail_over import allow_lease
 from tests.crashes.lives import PLAIN, Life
 from tests.crashes.operators import FaultyOperator
 from tests.crashes.scene import RUN, Scene, Stage, opened_scene
@@ -97,6 +98,7 @@ def test_a_leader_that_slept_through_its_lease_starts_nothing_and_ends(stage: St
 
 def _a_leader_sleeps(stage: Stage, call: str) -> None:
     with opened_scene(stage) as scene, scene.replica("old") as old, scene.replica("new") as new:
+        allow_lease(scene.space.name)
         slept_through(scene, old, new, call, "NonIdempotent")
         assert new.leads_since(), "the new operator has the Lease"
         before = scene.space.status(RUN)

@@ -72,7 +72,7 @@ def test_an_attempt_after_a_persons_word_is_told_apart_from_the_first() -> None:
     after = a_status(
         "Running", "r", a={"state": "Prepared", "attempt": 1, "epoch": 1, "reason": "Prepared", "pod": "p"}
     )
-    [told, _] = transitions(RunStatus(), after)
+    [told] = transitions(RunStatus(), after)  # that the run goes on, its step tells
     assert told.message == "step a (attempt 1 of round 2) is Prepared, in pod p"
 
 
