@@ -130,6 +130,12 @@ def test_a_step_that_runs_too_long_is_stopped_and_says_so() -> None:
     assert run.step("a").message == "it ran longer than its timeout of 30s"
 
 
+def test_a_step_that_ran_too_long_says_so_though_its_last_phase_is_told_before_its_end() -> None:
+    run = one_step(timeout="30s").starts("a").go(30).says("a", error_class="Unknown", message="exit code 143")
+    run._sees("a", phase="Failed", reason="DeadlineExceeded").go(1)
+    assert (run.states(), run.step("a").reason) == ({"a": "Waiting"}, "TimedOut")
+
+
 def test_what_failed_in_time_is_not_said_to_have_timed_out_however_late_it_is_looked_at() -> None:
     run = one_step(timeout="30s").starts("a").ends("a", 3).go(100_000)
     assert run.step("a").reason == "Unknown"

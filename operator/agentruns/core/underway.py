@@ -69,7 +69,7 @@ def _timed_out(look: Look, found: Ended | Underway) -> Ended | Underway:
 
 
 def _ran_too_long(look: Look, pod: PodSeen) -> bool:
-    finished_at = pod.end.finished_at if pod.end else None
+    finished_at = pod.end.finished_at if pod.end else look.seen.now  # its last phase may be told before its end
     return bool(pod.started_at and finished_at and finished_at >= pod.started_at + look.timeout)
 
 
