@@ -117,7 +117,7 @@ class Store:
                 pods, pod = self._pods.setdefault(new.run_uid, {}), pod_seen(body)
                 before, pods[new.uid] = pods.get(new.uid), pod
                 self._count(new, active=pod.active)
-                if before == replace(pod, resource_version=before.resource_version if before else ""):
+                if before and replace(before, resource_version=pod.resource_version) == pod:
                     return  # a kubelet reports much of which nothing follows
             case "Approval":
                 self._approvals.setdefault(new.run_uid, {})[new.uid] = Approval.model_validate(body)

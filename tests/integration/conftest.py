@@ -8,6 +8,7 @@ import pytest
 
 from tests import installed
 from tests.cluster import local, providers
+from tests.integration.api_proxy import ApiProxy
 from tests.integration.operator_process import OperatorProcess
 from tests.shop import Shop
 
@@ -40,3 +41,10 @@ def operator(no_operator_in_the_cluster: None, tmp_path_factory: pytest.TempPath
         yield process
     finally:
         process.stop()
+
+
+@pytest.fixture
+def proxy() -> Iterator[ApiProxy]:
+    """What stands between an operator and the API server, and does harm as it is told."""
+    with ApiProxy().serving() as proxy:
+        yield proxy

@@ -39,12 +39,6 @@ NON_IDEMPOTENT = {"effect": "NonIdempotent", "approval": "Never"}
 
 
 @pytest.fixture
-def proxy() -> Iterator[ApiProxy]:
-    with ApiProxy().serving() as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def troubled(
     no_operator_in_the_cluster: None, space: Space, proxy: ApiProxy, tmp_path: Path
 ) -> Iterator[OperatorProcess]:

@@ -26,12 +26,6 @@ NON_IDEMPOTENT = {"effect": "NonIdempotent", "approval": "Never"}
 
 
 @pytest.fixture
-def proxy() -> Iterator[ApiProxy]:
-    with ApiProxy().serving() as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def other(shop: Shop) -> Iterator[Space]:
     """Another namespace, of whose pods the logs can be read."""
     with opened_space(shop) as space:

@@ -123,14 +123,9 @@ class Promises:
 
     # ----------------------------------------------------------------------------------- what is written
 
-    def watch_over(self, made: list[Body]) -> None:
-        """Takes down what people have asked for."""
-        for it in made:
-            self._wanted.add(it)
-
     def changed(self, change: Change) -> None:
         """Every write keeps to what was promised."""
-        if change.plural == "agentruns" and change.before is None:
+        if change.plural in ("agentruns", "tools") and change.before is None:
             self._wanted.add(change.last)
         if change.plural == "agentruns" and change.after is not None:
             self._run_written(change.before or {}, change.after)

@@ -73,8 +73,8 @@ class Simulation:
         """Everything is applied, trouble comes and goes, and what was promised holds at the end."""
         world = self._world
         in_git = "run made again" in world.habits.names
-        made = [self._applied(it) for it in manifests(world.random, in_git=in_git)]
-        self._promises.watch_over(made)
+        for it in manifests(world.random, in_git=in_git):
+            self._apply(it)
         for _ in range(2 if world.habits.strikes("two operators") else 1):
             self._operator()
         while not world.violations and (world.habits.at_work or self._promises.unsettled()):
@@ -91,10 +91,10 @@ class Simulation:
         violations = tuple(world.violations)
         return Course(self._seed, violations, world.habits.met, phases, world.loop.time(), calls, tuple(world.trace))
 
-    def _applied(self, manifest: Body) -> Body:
+    def _apply(self, manifest: Body) -> None:
         resource = RUNS if manifest["kind"] == "AgentRun" else TOOLS
         path = resource.path(manifest["metadata"]["namespace"])
-        return self._world.api.answer(request("POST", path, {}, manifest))
+        self._world.api.answer(request("POST", path, {}, manifest))
 
     def _operator(self) -> None:
         self._world.operators += 1

@@ -263,6 +263,13 @@ class Play:
         phase = "Failed" if exit_code else "Succeeded"
         return self._sees(step, phase=phase, end=an_end(exit_code, finished_at=self.now, **fields))
 
+    def tears_out(self, step: str) -> "Play":
+        """Somebody removes the step's pod by force: a fresh read says that it is gone."""
+        gone = self.step(step)
+        del self.pods[gone.pod_uid]
+        self.answers[PodIsGone(gone.pod, gone.pod_uid)] = True
+        return self
+
     def says(self, step: str, output: Any = None, **fields: Any) -> "Play":
         """The step's tool prints its result."""
         self.results[self.step(step).pod_uid] = ToolResult(self.now, output, **fields)

@@ -241,14 +241,6 @@ def test_run_again_is_a_new_intent_with_attempts_of_its_own() -> None:
     assert run.manifests[run.step("pay").approval]["spec"]["request"]["askedBefore"] == 1
 
 
-def torn_out(run: Play) -> Play:
-    """The pod of the payment is removed by force, while nobody knows whether it has begun."""
-    gone = run.step("pay")
-    del run.pods[gone.pod_uid]
-    run.answers[PodIsGone(gone.pod, gone.pod_uid)] = True
-    return run.go(10)
-
-
 def paying() -> Play:
     """A run that has let go of the pod of its payment."""
     tools = {"pay": a_tool(effect="NonIdempotent", approval="Never", timeout="2m")}
@@ -256,7 +248,7 @@ def paying() -> Play:
 
 
 def test_nothing_runs_again_before_what_was_lost_is_over() -> None:
-    run = torn_out(paying()).decides("pay", "RunAgain")
+    run = paying().tears_out("pay").go(10).decides("pay", "RunAgain")
     over = later(10 + 300 + 120 + 65)
     step = run.step("pay")
     assert (step.state, step.epoch, step.next_attempt_at, run.decision.wake_at) == ("Waiting", 1, over, over)
@@ -269,12 +261,12 @@ def test_nothing_runs_again_before_what_was_lost_is_over() -> None:
 
 
 def test_what_was_lost_long_ago_runs_again_at_once() -> None:
-    run = torn_out(paying()).go(300 + 120 + 65).decides("pay", "RunAgain")
+    run = paying().tears_out("pay").go(10).go(300 + 120 + 65).decides("pay", "RunAgain")
     assert (run.states(), run.step("pay").attempt) == ({"pay": "Prepared"}, 1)
 
 
 def test_what_was_seen_to_end_runs_again_at_once_though_its_pod_is_gone() -> None:
-    assert torn_out(in_doubt()).decides("pay", "RunAgain").states() == {"pay": "Prepared"}
+    assert in_doubt().tears_out("pay").go(10).decides("pay", "RunAgain").states() == {"pay": "Prepared"}
 
 
 def test_what_has_ended_since_it_was_in_doubt_runs_again_at_once() -> None:

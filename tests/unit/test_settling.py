@@ -126,16 +126,8 @@ def test_it_is_asked_a_while_after_the_attempt_was_closed() -> None:
     assert run.step(CALL).next_attempt_at == later(50)
 
 
-def torn_out(run: Play) -> Play:
-    """The payment's pod is removed by force, ten seconds later."""
-    gone = run.step("pay")
-    del run.pods[gone.pod_uid]
-    run.answers[PodIsGone(gone.pod, gone.pod_uid)] = True
-    return run.go(10)
-
-
 def test_an_attempt_that_nobody_saw_end_may_begin_until_its_last_moment_and_run_on_until_its_hard_end() -> None:
-    run = torn_out(paying(pay={"timeout": "2m"}))
+    run = paying(pay={"timeout": "2m"}).tears_out("pay").go(10)
     assert (run.step("pay").reason, run.step(CALL).next_attempt_at) == ("Settling", later(10 + 300 + 120 + 65))
     assert run.go(300 + 120 + 65).step(CALL).state == "Prepared"
     run = paying(pay={"timeout": "2m"})
@@ -144,16 +136,16 @@ def test_an_attempt_that_nobody_saw_end_may_begin_until_its_last_moment_and_run_
 
 
 def test_an_attempt_that_is_known_to_have_begun_may_run_on_until_its_hard_end() -> None:
-    run = torn_out(paying(pay={"timeout": "2m"}).starts("pay").go(5))
+    run = paying(pay={"timeout": "2m"}).starts("pay").go(5).tears_out("pay").go(10)
     assert run.step(CALL).next_attempt_at == later(15 + 120 + 65)
-    run = torn_out(paying(pay={"timeout": "2m"}).says("pay", error_class="Unknown"))
+    run = paying(pay={"timeout": "2m"}).says("pay", error_class="Unknown").tears_out("pay").go(10)
     assert run.step(CALL).next_attempt_at == later(10 + 120 + 65)
     run = paying(pay={"timeout": "2m"}).starts("pay").ends("pay", 137, known=False).go(10)
     assert run.step(CALL).next_attempt_at == later(120 + 65)
 
 
 def test_a_pod_that_is_lost_while_its_hard_end_is_waited_for_may_begin_even_so() -> None:
-    run = torn_out(let_go_by_somebody())
+    run = let_go_by_somebody().tears_out("pay").go(10)
     assert run.step(CALL).next_attempt_at == later(10 + 300 + 300 + 65)
 
 

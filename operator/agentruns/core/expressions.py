@@ -56,10 +56,11 @@ class Walked:
         """What is there, small and in order; an ExpressionError if it is not."""
         if path not in self._found:
             found = _small(found_at(path, value))
-            self._size += size(found, MAX_SIZE)
-            if self._size > 2 * MAX_SIZE:
-                self._found, self._size = {}, size(found, MAX_SIZE)
+            length = size(found, MAX_SIZE)
+            if self._size + length > 2 * MAX_SIZE:
+                self._found, self._size = {}, 0
             self._found[path] = found
+            self._size += length
         return self._found[path]
 
 

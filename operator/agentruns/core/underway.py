@@ -134,7 +134,7 @@ def _underway(look: Look, found: Underway) -> Moved:
 
 
 def _out_of_its_gate(look: Look, pod: PodSeen) -> Ungate | DeletePod:
-    """A recorded pod is let go, or deleted if hardly any of its time to begin is left: then it has not been tried."""
+    """A recorded pod is ungated, or deleted if hardly any of its time to begin is left: then it has not been tried."""
     in_time = look.seen.now + PATIENCE < pod.not_after
     return Ungate(pod.name, pod.uid) if in_time else DeletePod(pod.name, pod.uid, pod.resource_version)
 
@@ -205,7 +205,7 @@ def _effect_state(look: Look, outcome: Outcome) -> EffectState:
 
 
 def again(look: Look, ended: Ended) -> Moved:
-    """A step that waits for its next attempt, if there may be one more; one that was never let go counts for none."""
+    """A step that waits for its next attempt, if there may be one more; one that was never ungated counts for none."""
     attempts, number = look.tool.retry.attempts, look.record.attempt
     if look.pod and look.pod.gated:
         return _waiting(look.recording(attempt=number - 1), ended, look.seen.now)
