@@ -29,7 +29,10 @@ def log(shared_space: Space) -> str:
         space.start(name, step("first", name, args=args), input={"secret": INPUT})
     for name in ("tells", "lies", "complains"):
         space.ended(name)
-    until(lambda: len([it for it in lines(installed.log(), space) if it["step"] == ""]) >= 6, "all is logged", 10)
+    ends = {("tells", "RunSucceeded"), ("lies", "RunFailed"), ("complains", "RunFailed")}
+    until(
+        lambda: ends <= {(it["run"], it["message"]) for it in lines(installed.log(), space)}, "each end is logged", 10
+    )
     return installed.log()
 
 
