@@ -1,38 +1,20 @@
-"""The API server as the benchmark uses it: create, watch, patch, and the audit log's count of writes."""
+"""The API server as the benchmark looks at it: when objects changed, and the audit log's count of writes."""
 
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from agentruns.cluster import Cluster, Resource
 
-Body = dict[str, Any]
+from tests.watch import watch
+
 OPERATOR = "system:serviceaccount:agentruns-system:agentruns-operator"
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 _TIMES = ("requestReceivedTimestamp", "stageTimestamp")
-
-
-async def watch(
-    cluster: Cluster, resource: Resource, namespace: str | None, version: str, selected: Body | None = None
-) -> AsyncIterator[Body]:
-    """Every object of a kind, or every selected one, as it changes from this version on.
-
-    The API server ends a watch whose reader is slow for a moment; it is opened again where it ended.
-    """
-    while True:
-        query = {"watch": "true", "resourceVersion": version} | (selected or {})
-        response = await cluster._request("GET", resource.path(namespace), query=query, timeout=None)
-        try:
-            async for line in response.content:
-                body = json.loads(line)["object"]
-                version = body["metadata"]["resourceVersion"]
-                yield body
-        finally:
-            response.close()
 
 
 class Moments:

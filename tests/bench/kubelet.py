@@ -2,20 +2,18 @@
 
 import asyncio
 import os
-import secrets
 import statistics
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
-from dataclasses import replace
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from agentruns.cluster import APPROVALS, PODS, RUNS, Cluster, Resource
+from agentruns.cluster import APPROVALS, PODS, RUNS, Body, Cluster, Resource
 
 from tests.bench import manifests, process
 from tests.bench.apart import apart
-from tests.bench.api import Body, Moments, writes_since
+from tests.bench.api import Moments, writes_since
 from tests.bench.report import row, spread
+from tests.bench.spaces import created, namespace
 from tests.cluster.places import AUDIT_LOG
 from tests.images import sandbox_image
 
@@ -23,35 +21,34 @@ WAITING = int(os.environ.get("BENCH_WAITING", "1000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "20"))
 AT_ONCE = int(os.environ.get("BENCH_AT_ONCE", "200"))
 STEPS = 5
-EVERY_POD = replace(PODS, selector="")
 MERGE_PATCH = "application/merge-patch+json"
 
 
-async def bare_pods(cluster: Cluster, namespace: str) -> list[float]:
+async def bare_pods(cluster: Cluster, space: str) -> list[float]:
     """Seconds from the answer to the create of a pod to its line being read, once per round."""
     loop = asyncio.get_running_loop()
     found = []
-    async with Moments(cluster, PODS, namespace, lambda pod: pod.get("status", {}).get("phase", "")) as pods:
+    async with Moments(cluster, PODS, space, lambda pod: pod.get("status", {}).get("phase", "")) as pods:
         for number in range(ROUNDS):
             name = f"bare-{number}"
-            await cluster.create(manifests.bare_pod(manifests.sandbox(namespace, sandbox_image()), name))
+            await cluster.create(manifests.bare_pod(manifests.sandbox(space, sandbox_image()), name))
             start = loop.time()
             await pods.at(name, "Running")
-            async with cluster.pod_log(namespace, name, "tool", follow=True) as stream:
+            async with cluster.pod_log(space, name, "tool", follow=True) as stream:
                 await stream.readline()
             found.append(loop.time() - start)
             await asyncio.sleep(0.5)
     return found
 
 
-async def runs_of(cluster: Cluster, namespace: str, steps: int) -> list[float]:
+async def runs_of(cluster: Cluster, space: str, steps: int) -> list[float]:
     """Seconds from the answer to the create of a run to Succeeded on a watch, once per round."""
     loop = asyncio.get_running_loop()
     found = []
-    async with Moments(cluster, RUNS, namespace, lambda run: run.get("status", {}).get("phase", "")) as runs:
+    async with Moments(cluster, RUNS, space, lambda run: run.get("status", {}).get("phase", "")) as runs:
         for number in range(ROUNDS):
             name = f"run-{steps}-{number}"
-            await cluster.create(manifests.run(namespace, name, steps))
+            await cluster.create(manifests.run(space, name, steps))
             start = loop.time()
             found.append(await runs.at(name, "Succeeded") - start)
             await asyncio.sleep(0.5)
@@ -69,11 +66,11 @@ async def at_once(cluster: Cluster) -> dict[str, float]:
     """
     found = {}
     begun = {"Running", "Succeeded"}  # one that ends at once is never seen to run
-    async with emptied_after(cluster) as space:
+    async with namespace(cluster, emptied=True) as space:
         sandbox = manifests.sandbox(space, sandbox_image())
         pods = [manifests.bare_pod(sandbox, f"many-{number}") for number in range(AT_ONCE)]
         found["bare"] = AT_ONCE / await _all_in(cluster, PODS, pods, begun) * 60
-    async with emptied_after(cluster) as space:
+    async with namespace(cluster, emptied=True) as space:
         runs = [manifests.run(space, f"many-{number}", 1) for number in range(AT_ONCE)]
         before = process.cpu_seconds(process.operator())
         found["runs"] = AT_ONCE / await _all_in(cluster, RUNS, runs, {"Succeeded"}) * 60
@@ -86,47 +83,28 @@ async def _all_in(cluster: Cluster, resource: Resource, bodies: list[Body], phas
     loop = asyncio.get_running_loop()
     async with Moments(cluster, resource, bodies[0]["metadata"]["namespace"], partial(_is_in, phases)) as seen:
         start = loop.time()
-        await asyncio.gather(*(cluster.create(body) for body in bodies))
+        await created(cluster, bodies)
         return max([await seen.at(body["metadata"]["name"], "reached", 600) for body in bodies]) - start
 
 
-@asynccontextmanager
-async def emptied_after(cluster: Cluster) -> AsyncIterator[str]:
-    """A namespace with the Tool; it and its pods are gone afterwards."""
-    space = f"bench-{secrets.token_hex(3)}"
-    await cluster._call("POST", "/api/v1/namespaces", manifests.namespace(space))
-    await cluster.create(manifests.tool(space, sandbox_image()))
-    yield space
-    await cluster._call("DELETE", f"/api/v1/namespaces/{space}")
-    async with asyncio.timeout(300):
-        while [it async for page, _ in cluster.pages(EVERY_POD, space) for it in page]:
-            await asyncio.sleep(1)
-
-
-async def waiting_runs(cluster: Cluster, namespace: str) -> dict[str, float]:
+async def waiting_runs(cluster: Cluster, space: str) -> dict[str, float]:
     """What runs cost that wait for a person: how soon they wait, what they hold, how soon a decision is acted on."""
     loop = asyncio.get_running_loop()
-    await cluster.create(manifests.tool(namespace, sandbox_image(), "Always", "asking"))
-    phase = Moments(cluster, RUNS, namespace, lambda run: run.get("status", {}).get("phase", ""))
-    gate = asyncio.Semaphore(50)
-
-    async def create(number: int) -> None:
-        async with gate:
-            await cluster.create(manifests.run(namespace, f"wait-{number}", 1, "asking"))
-
+    phase = Moments(cluster, RUNS, space, lambda run: run.get("status", {}).get("phase", ""))
+    names = [f"wait-{number}" for number in range(WAITING)]
     async with phase as runs:
         start = loop.time()
-        await asyncio.gather(*(create(number) for number in range(WAITING)))
-        created = loop.time() - start
-        for number in range(WAITING):
-            await runs.at(f"wait-{number}", "AwaitingApproval", 600)
+        await created(cluster, [manifests.run(space, name, 1, "asking") for name in names])
+        stored = loop.time() - start
+        for name in names:
+            await runs.at(name, "AwaitingApproval", 600)
         waiting = loop.time() - start
         operator = process.operator()
         await asyncio.sleep(20)
         rest = await process.cpu_share(operator, 30)
-        decided = await _decisions(cluster, namespace)
+        decided = await _decisions(cluster, space)
     return {
-        "created": created,
+        "created": stored,
         "waiting": waiting,
         "cpu": rest,
         "rss": process.resident_mib(operator),
@@ -134,15 +112,15 @@ async def waiting_runs(cluster: Cluster, namespace: str) -> dict[str, float]:
     }
 
 
-async def _decisions(cluster: Cluster, namespace: str) -> list[float]:
+async def _decisions(cluster: Cluster, space: str) -> list[float]:
     """Seconds from the answer to a decision's patch to the step's pod being seen, once per round."""
     loop = asyncio.get_running_loop()
-    approvals = [it async for page, _ in cluster.pages(APPROVALS, namespace) for it in page][:ROUNDS]
+    approvals = [it async for page, _ in cluster.pages(APPROVALS, space) for it in page][:ROUNDS]
     found = []
-    async with Moments(cluster, PODS, namespace, lambda _: "there") as pods:
+    async with Moments(cluster, PODS, space, lambda _: "there") as pods:
         for approval in approvals:
             decision = {"verdict": "Approve", "digest": approval["spec"]["digest"]}
-            path = APPROVALS.path(namespace, approval["metadata"]["name"])
+            path = APPROVALS.path(space, approval["metadata"]["name"])
             before = set(pods.seen)
             await cluster._call("PATCH", path, {"spec": {"decision": decision}}, content_type=MERGE_PATCH)
             start = loop.time()
@@ -155,14 +133,11 @@ async def _decisions(cluster: Cluster, namespace: str) -> list[float]:
 
 async def measured(cluster: Cluster) -> None:
     """Prints the rows of the table."""
-    space = f"bench-{secrets.token_hex(3)}"
-    await cluster._call("POST", "/api/v1/namespaces", manifests.namespace(space))
-    await cluster.create(manifests.tool(space, sandbox_image()))
-    await _in_sequence(cluster, space)
-    await _all_at_once(cluster)
-    if WAITING:
-        await _waiting(cluster, space)
-    await cluster._call("DELETE", f"/api/v1/namespaces/{space}")
+    async with namespace(cluster) as space:
+        await _in_sequence(cluster, space)
+        await _all_at_once(cluster)
+        if WAITING:
+            await _waiting(cluster, space)
 
 
 async def _in_sequence(cluster: Cluster, space: str) -> None:

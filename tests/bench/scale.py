@@ -6,7 +6,6 @@ cluster; the installed one is not there meanwhile.
 
 import asyncio
 import os
-import secrets
 import statistics
 import tempfile
 import time
@@ -20,9 +19,10 @@ from agentruns.cluster import PODS, RUNS, Cluster
 from tests import installed
 from tests.bench import manifests, process
 from tests.bench.api import Moments, writes, writes_since
-from tests.bench.fake_node import FOREVER, FakeNode
 from tests.bench.report import row
+from tests.bench.spaces import created, namespace
 from tests.cluster.places import AUDIT_LOG
+from tests.fake_node import FakeNode
 from tests.images import sandbox_image
 from tests.integration.operator_process import OperatorProcess
 
@@ -30,7 +30,6 @@ BURST: Final = int(os.environ.get("BENCH_BURST", "1000"))
 LIVE: Final = tuple(int(it) for it in os.environ.get("BENCH_LIVE", "1000,10000").split(","))
 LONG: Final = int(os.environ.get("BENCH_LONG", "1000"))
 """Steps of the long run."""
-AT_ONCE: Final = 50
 SETTLED_SECONDS: Final = 20.0
 REST_SECONDS: Final = 30.0
 
@@ -38,33 +37,6 @@ REST_SECONDS: Final = 30.0
 def phase_of(body: dict[str, Any]) -> str:
     """The phase of a run or of a pod."""
     return str((body.get("status") or {}).get("phase", ""))
-
-
-@asynccontextmanager
-async def namespace(cluster: Cluster) -> AsyncIterator[str]:
-    """A namespace with the tools of the benchmark; deleted afterwards, with all that is in it, without waiting."""
-    name = f"bench-{secrets.token_hex(3)}"
-    await cluster._call("POST", "/api/v1/namespaces", manifests.namespace(name))
-    image = sandbox_image()
-    await cluster.create(manifests.tool(name, image))
-    await cluster.create(manifests.tool(name, image, "Always", "asking"))
-    endless = manifests.tool(name, image, name="endless")
-    await cluster.create(endless | {"spec": endless["spec"] | {"command": [FOREVER], "timeout": "6h"}})
-    try:
-        yield name
-    finally:
-        await cluster._call("DELETE", f"/api/v1/namespaces/{name}")
-
-
-async def created(cluster: Cluster, bodies: list[dict[str, Any]]) -> None:
-    """Returns once all of these are stored; many are asked for at once."""
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def create(body: dict[str, Any]) -> None:
-        async with gate:
-            await cluster.create(body)
-
-    await asyncio.gather(*(create(body) for body in bodies))
 
 
 async def reached(moments: Moments, names: list[str], phase: str) -> float:

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from agentruns.cluster import PODS, ApiError, Cluster, Resource
+from agentruns.cluster import PODS, ApiError, Body, Cluster, Resource
 from aiohttp import web
 
-from tests.bench.api import Body, watch
+from tests.watch import watch
 
 TAINT: Final = "agentrun.dev/bench"
 FOREVER: Final = "forever"

@@ -1,0 +1,29 @@
+"""A watch of the API server, as tests follow it."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Final
+
+from agentruns.cluster import Body, Cluster, Resource
+
+_LINE: Final = 2**23
+"""Bytes of one line: an object is at most some 1.5 MiB."""
+
+
+async def watch(
+    cluster: Cluster, resource: Resource, namespace: str | None, version: str, selected: Body | None = None
+) -> AsyncIterator[Body]:
+    """Every object of a kind, or every selected one, as it changes from this version on.
+
+    The API server ends a watch whose reader is slow for a moment; it is opened again where it ended.
+    """
+    while True:
+        query = {"watch": "true", "resourceVersion": version} | (selected or {})
+        response = await cluster._request("GET", resource.path(namespace), query=query, timeout=None)
+        try:
+            while line := await response.content.readline(max_line_length=_LINE):
+                body = json.loads(line)["object"]
+                version = body["metadata"]["resourceVersion"]
+                yield body
+        finally:
+            response.close()
