@@ -37,7 +37,8 @@ class FakeNode:
         self._cluster, self._pods = cluster, pods
         self.name = f"fake-{secrets.token_hex(3)}"
         self._known: dict[tuple[str, str], Body] = {}
-        self._begun: set[str] = set()
+        self.begun: set[str] = set()
+        """The UIDs of the pods that it has run."""
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._group = asyncio.TaskGroup()
 
@@ -94,8 +95,8 @@ class FakeNode:
             self._known[pod["metadata"]["namespace"], pod["metadata"]["name"]] = pod
             if "deletionTimestamp" in pod["metadata"]:
                 self._group.create_task(self._removed(pod))
-            elif uid not in self._begun:
-                self._begun.add(uid)
+            elif uid not in self.begun:
+                self.begun.add(uid)
                 self._group.create_task(self._run(pod))
 
     async def _run(self, pod: Body) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 import pytest
 
 from tests.accounts import Body
+from tests.journal import journal_of
 from tests.space import ECHO, Space, step, steps_of
 
 COUNT = 150
@@ -32,18 +32,8 @@ def ended(shared_space: Space) -> Body:
 
 @pytest.fixture(scope="module")
 def journal(ended: Body, shared_space: Space) -> list[Body]:
-    """The records in the run's journal, each segment checked against its digest and the one before."""
-    found, before = list[Body](), ""
-    for segment in ended["journal"]:
-        stored = shared_space.get("configmaps", segment["name"])
-        text = stored["data"]["journal.json"]
-        assert stored["immutable"] is True
-        assert segment["digest"] == f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-        content = json.loads(text)
-        assert content["previous"] == before
-        found += content["steps"]
-        before = segment["digest"]
-    return found
+    """The records in the run's journal."""
+    return journal_of(shared_space, ended)
 
 
 def test_a_run_of_many_steps_succeeds_and_counts_them_all(ended: Body) -> None:
