@@ -41,6 +41,13 @@ async def cpu_share(place: Path, seconds: float) -> float:
     return (cpu_seconds(place) - before) / seconds * 100
 
 
+async def at_rest(place: Path) -> None:
+    """Returns once a process has nothing more to do; TimeoutError if it always has."""
+    async with asyncio.timeout(300):
+        while await cpu_share(place, 5) > 1:
+            pass
+
+
 def cpu_seconds(place: Path) -> float:
     """The processor time that a process has used."""
     fields = (place / "stat").read_text().rsplit(")", 1)[1].split()

@@ -1,11 +1,14 @@
 """Lists over real HTTP: few pages of what is small, small pages of what is large, and one page at a time."""
 
 import asyncio
+import gc
 import json
 from typing import Any
 
 import pytest
 from agentruns.cluster import LARGEST_PAGE, ONLY_METADATA, PAGE, PAGE_BYTES, RUNS, TOOLS, Cluster
+from agentruns.listing import list_persistently
+from agentruns.store import Store
 from aiohttp import web
 
 from tests.unit.served import served
@@ -21,11 +24,13 @@ class Shelf:
     def __init__(self, *contents: Any) -> None:
         self._contents = contents
         self.limits, self.accepted = list[int](), set[str]()
+        self.collected = list[bool]()
         self.at_once = self.most_at_once = self.sent_whole = 0
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """A page."""
         self.at_once += 1
+        self.collected.append(gc.isenabled())
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             return await self._listed(request)
@@ -117,3 +122,16 @@ def test_where_metadata_is_enough_nothing_else_is_asked_for() -> None:
 
     asyncio.run(scene())
     assert shelf.accepted == {"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
+
+
+def test_while_everything_is_listed_nothing_is_looked_through_for_garbage_and_afterwards_it_is() -> None:
+    shelf = Shelf()
+
+    async def scene() -> None:
+        async with served(shelf.answer) as cluster:
+            await list_persistently(cluster, Store(lambda _: None, lambda _: None), ())
+
+    asyncio.run(scene())
+    assert set(shelf.collected) == {False}
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 0
