@@ -61,7 +61,7 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
     def model_post_init(self, _: Any) -> None:
-        """Which fields were given, nobody asks: half of the memory of thousands of runs would be sets of their names."""
+        """Nobody asks which fields were given: sets of their names would be half of what thousands of runs take."""
         object.__setattr__(self, "__pydantic_fields_set__", _NOT_TOLD)
 
 
