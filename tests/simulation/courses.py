@@ -9,7 +9,7 @@ from tests.simulation.simulation import Course, simulated
 
 
 @contextmanager
-def courses(seeds: range, habits: frozenset[str] = frozenset()) -> Iterator[Iterator[Course]]:
+def courses(seeds: range, habits: frozenset[str] = frozenset(), *, traced: bool = False) -> Iterator[Iterator[Course]]:
     """One course after the other, as they come to their end; the processes have what the test has patched."""
     with get_context("fork").Pool() as pool:
-        yield pool.imap_unordered(partial(simulated, habits=habits), seeds, chunksize=4)
+        yield pool.imap_unordered(partial(simulated, habits=habits, traced=traced), seeds, chunksize=4)

@@ -14,6 +14,7 @@ from tests.simulation.loop import VirtualDatetime, VirtualLoop
 from tests.simulation.operator_process import OperatorProcess
 from tests.simulation.promises import Promises
 from tests.simulation.scenario import manifests
+from tests.simulation.sights import Sights, Step
 from tests.simulation.world.api import request
 from tests.simulation.world.garbage import GarbageCollector
 from tests.simulation.world.kubelet import Kubelet
@@ -41,6 +42,8 @@ class Course:
     seconds: float
     calls: int
     trace: tuple[str, ...] = ()
+    sights: frozenset[Step] = frozenset()
+    """How pods went on; this and the trace only of what is traced."""
 
 
 def simulated(seed: int, *, habits: frozenset[str] = frozenset(), traced: bool = False) -> Course:
@@ -66,7 +69,9 @@ class Simulation:
         self._kubelet = Kubelet(world, self._promises, world.random.choice((1.0, 0.8, 0.5)))
         self._promises.can_be_read = self._kubelet.can_be_read
         self._operators: list[OperatorProcess] = []
-        parts = (self._promises, self._kubelet, People(world), GarbageCollector(world))
+        self._sights = Sights()
+        parts = [self._promises, self._kubelet, People(world), GarbageCollector(world)]
+        parts += [self._sights] if world.traced else []
         world.api.changed += [part.changed for part in parts]
 
     async def course(self) -> Course:
@@ -89,7 +94,8 @@ class Simulation:
             await operator.closed()
         calls = sum(it.calls for it in self._operators)
         violations = tuple(world.violations)
-        return Course(self._seed, violations, world.habits.met, phases, world.loop.time(), calls, tuple(world.trace))
+        traced = tuple(world.trace), frozenset(self._sights.steps)
+        return Course(self._seed, violations, world.habits.met, phases, world.loop.time(), calls, *traced)
 
     def _apply(self, manifest: Body) -> None:
         resource = RUNS if manifest["kind"] == "AgentRun" else TOOLS

@@ -210,7 +210,8 @@ class PodLife:
         pod = self._current()
         if pod is None or "deletionTimestamp" in pod["metadata"]:
             return False
-        self._world.api.write("pods", pod, {**pod, "spec": {**pod["spec"], "nodeName": "node-1"}})
+        status = {**pod["status"], "conditions": [{"type": "PodScheduled", "status": "True"}]}
+        self._world.api.write("pods", pod, {**pod, "spec": {**pod["spec"], "nodeName": "node-1"}, "status": status})
         return True
 
     async def _begins(self) -> bool:
