@@ -13,7 +13,15 @@ _LINE: Final = 2**23
 async def watch(
     cluster: Cluster, resource: Resource, namespace: str | None, version: str, selected: Body | None = None
 ) -> AsyncIterator[Body]:
-    """Every object of a kind, or every selected one, as it changes from this version on.
+    """Every object of a kind, or every selected one, as it changes from this version on."""
+    async for _, body in events(cluster, resource, namespace, version, selected):
+        yield body
+
+
+async def events(
+    cluster: Cluster, resource: Resource, namespace: str | None, version: str, selected: Body | None = None
+) -> AsyncIterator[tuple[str, Body]]:
+    """What happened to objects of a kind from this version on (ADDED, MODIFIED, DELETED), and what they are then.
 
     The API server ends a watch whose reader is slow for a moment; it is opened again where it ended.
     """
@@ -22,8 +30,9 @@ async def watch(
         response = await cluster._request("GET", resource.path(namespace), query=query, timeout=None)
         try:
             while line := await response.content.readline(max_line_length=_LINE):
-                body = json.loads(line)["object"]
+                event = json.loads(line)
+                body = event["object"]
                 version = body["metadata"]["resourceVersion"]
-                yield body
+                yield event["type"], body
         finally:
             response.close()

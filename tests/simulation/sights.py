@@ -1,6 +1,5 @@
-"""How pods look on their way, and from what to what they go: told in the same words of the cluster and the simulation."""
+"""How pods look on their way, and from what to what they go: of the cluster and the simulation in the same words."""
 
-from collections.abc import Iterable
 from typing import Final
 
 from agentruns.cluster import Body
@@ -43,30 +42,3 @@ class Sights:
         if change.plural == "pods" and change.before is not None:
             before, after = sight(change.before), sight(change.after) if change.after is not None else GONE
             self.steps |= {(before, after)} if before != after else set()
-
-
-def told(events: Iterable[Body]) -> set[Step]:
-    """How pods went on, from the events of a watch."""
-    latest, found = dict[str, str](), set[Step]()
-    for event in events:
-        pod, uid = event["object"], event["object"]["metadata"]["uid"]
-        now = sight(pod)
-        if event["type"] == "DELETED":
-            now = GONE
-        if uid in latest:
-            found.add((latest[uid], now))
-        latest[uid] = now
-    return {(before, after) for before, after in found if before != after}
-
-
-def unknown(steps: set[Step], known: set[Step]) -> set[Step]:
-    """The steps that are not among these, nor several of these at once, as when a kubelet sends two reports as one."""
-    return {it for it in steps if it[1] not in _reached(it[0], known)}
-
-
-def _reached(start: str, known: set[Step]) -> set[str]:
-    found, more = set[str](), {start}
-    while more:
-        more = {after for before, after in known if before in more} - found
-        found |= more
-    return found

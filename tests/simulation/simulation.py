@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from unittest.mock import patch
 
 from agentruns import clock, collecting
@@ -70,7 +70,7 @@ class Simulation:
         self._promises.can_be_read = self._kubelet.can_be_read
         self._operators: list[OperatorProcess] = []
         self._sights = Sights()
-        parts = [self._promises, self._kubelet, People(world), GarbageCollector(world)]
+        parts: list[Any] = [self._promises, self._kubelet, People(world), GarbageCollector(world)]
         parts += [self._sights] if world.traced else []
         world.api.changed += [part.changed for part in parts]
 

@@ -49,6 +49,12 @@ NEWER: Final = {
     "node never heard of again": 0.05,
     # a GitOps controller
     "run made again": 1.0,
+    # what was seen of real nodes, and of pods on them
+    "end before last phase": 0.9,
+    "last phase before end": 0.7,
+    "refused by its node": 0.05,
+    "pod drained": 0.1,
+    "pod deleted late": 0.1,
 }
 """Those that came later, drawn apart: a seed that has none of them goes as it went before."""
 

@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl
 import aiohttp
 
 from tests.simulation.world.api import Refused, Request, encoded, request
-from tests.simulation.world.kubelet import Container, Kubelet
+from tests.simulation.world.container import Container
+from tests.simulation.world.kubelet import Kubelet
 from tests.simulation.world.world import World
 
 TIMEOUT = 20.0

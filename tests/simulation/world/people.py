@@ -112,12 +112,17 @@ class People:
 
     async def _deletes(self, pod: Body) -> None:
         world = self._world
-        torn_out = world.habits.strikes("pod torn out")
-        if not torn_out and not world.habits.strikes("pod deleted"):
+        torn_out, drained = world.habits.strikes("pod torn out"), world.habits.strikes("pod drained")
+        late = world.habits.strikes("pod deleted late")
+        if not torn_out and not drained and not late and not world.habits.strikes("pod deleted"):
             return
-        await asyncio.sleep(world.delay(HASTE))
+        await asyncio.sleep(world.delay(60.0 if late else HASTE))
         if found := self._current("pods", pod):
             world.note(f"a person deletes pod {pod['metadata']['name']}{' for good' if torn_out else ''}")
+            if drained:
+                evicted = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+                status = {**found["status"], "conditions": [*found["status"].get("conditions", []), evicted]}
+                found = world.api.write("pods", found, {**found, "status": status})
             if torn_out:
                 world.torn_out.add(found["metadata"]["uid"])
                 world.api.write("pods", found, {**found, "metadata": {**found["metadata"], "finalizers": []}})
