@@ -11,17 +11,14 @@ from agentruns.core.naming import LABEL_STEP, is_settle_call
 from tests.simulation.world.container import Container
 from tests.simulation.world.habits import Habits
 from tests.simulation.world.programs import Program, finding, late, program, second
+from tests.simulation.world.silence import GIVEN_UP, Silence
 from tests.simulation.world.stored_pod import DISRUPTED, StoredPod
 
 if TYPE_CHECKING:
     from tests.simulation.world.kubelet import Kubelet
 
 KILL_AFTER: Final = 5.0
-GIVEN_UP: Final = 340.0
-"""Seconds after which the pods of a node that is not heard of are deleted."""
 STATUS_UNKNOWN: Final = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
-REMOVED: Final = 3600.0
-"""Seconds after which somebody deletes the Node object of a node that was never heard of again."""
 SUDDEN: Final = frozenset({"NodeLost", "Restarted"})
 """Ends that give a program no time."""
 
@@ -36,7 +33,7 @@ class PodLife:
         self._stored = StoredPod(kubelet.world, pod)
         self._stop = asyncio.Event()
         self._why = ""
-        self._cut_until = 0.0
+        self._silence = Silence(kubelet.world, self._stored, kubelet.witness.waited_for)
         self._acknowledged: float | None = None
         self._deadline = float("inf")
         self._refused: Body | None = None
@@ -54,7 +51,7 @@ class PodLife:
     @property
     def is_cut_off(self) -> bool:
         """Whether nothing is heard of its node for now."""
-        return self._world.loop.time() < self._cut_until
+        return self._silence.lasts
 
     # ----------------------------------------------------------------------------------- what is ordered
 
@@ -64,26 +61,22 @@ class PodLife:
             return
         if pod is None or "deletionTimestamp" in pod["metadata"]:
             if self._refused:
-                self._world.later(self._hears(0.3), self._told_at_last)
-            self._orders("Deleted", self._hears(0.3))
+                self._world.later(self._silence.hears(0.3), self._told_at_last)
+            self._orders("Deleted", self._silence.hears(0.3))
             return
         deadline = self._acknowledged + pod["spec"].get("activeDeadlineSeconds", float("inf"))
         if deadline < self._deadline:
             self._deadline = deadline
-            self._orders("DeadlineExceeded", max(deadline - self._world.loop.time(), self._hears(0.3)))
-
-    def _hears(self, usual: float) -> float:
-        """Seconds until something reaches the kubelet, or something of it the API server."""
-        return max(self._cut_until - self._world.loop.time(), 0) + self._world.delay(usual)
+            self._orders("DeadlineExceeded", max(deadline - self._world.loop.time(), self._silence.hears(0.3)))
 
     def _orders(self, why: str, seconds: float) -> None:
         self._world.later(seconds, self._ordered, why)
 
     def _ordered(self, why: str) -> None:
         # A kubelet that hangs lets run what it runs; a pod that is removed meanwhile is outside of what is promised.
-        hangs = self.is_cut_off and self._stored.container is not None and self._stored.current() is not None
+        hangs = self._silence.lasts and self._stored.container is not None and self._stored.current() is not None
         if hangs and why not in SUDDEN:
-            self._orders(why, self._hears(0.3))
+            self._orders(why, self._silence.hears(0.3))
         elif not self._stop.is_set():
             self._why = why
             self._stop.set()
@@ -112,16 +105,16 @@ class PodLife:
         self._deadline = self._acknowledged + self._pod["spec"]["activeDeadlineSeconds"]
         self._orders("DeadlineExceeded", self._deadline - self._acknowledged)
         if self._habits.strikes("kubelet cut off"):
-            self._world.later(self._world.delay(1.0), self._cut_off)
+            self._world.later(self._world.delay(1.0), self._silence.begins)
         if self._habits.strikes("node never heard of again"):
-            self._world.later(self._world.delay(1.0), self._falls_silent)
+            self._world.later(self._world.delay(1.0), self._silence.begins_for_good)
         if self._habits.strikes("evicted before start"):
-            await asyncio.sleep(self._hears(0.2))
+            await asyncio.sleep(self._silence.hears(0.2))
             self._stored.report(phase="Failed", reason="Evicted", conditions=[DISRUPTED])
             self._stored.gone()
             return
         if self._habits.strikes("refused by its node"):
-            await asyncio.sleep(self._hears(0.2))
+            await asyncio.sleep(self._silence.hears(0.2))
             self._refused = {"state": {"terminated": STATUS_UNKNOWN}}
             self._stored.report(phase="Failed", reason="OutOfcpu")
             self._stored.gone()
@@ -133,7 +126,7 @@ class PodLife:
         elif self._why == "NodeLost":
             await self._lost()
         else:
-            await asyncio.sleep(self._hears(0.3))
+            await asyncio.sleep(self._silence.hears(0.3))
             reason = {"reason": self._why} if self._why == "DeadlineExceeded" else {}
             self._stored.report(phase="Failed", container={"state": {"terminated": STATUS_UNKNOWN}}, **reason)
             self._stored.gone()
@@ -194,7 +187,7 @@ class PodLife:
         assert self._stored.container is not None
         self._stored.container.started_at = self._seconds()
         self._kubelet.witness.started(self._pod)
-        self._world.later(self._hears(0.1), self._running)
+        self._world.later(self._silence.hears(0.1), self._running)
         alive = await self._goes_on(it.before)
         if it.effect and (alive or (self._why not in SUDDEN and self._world.random.random() < 0.3)):
             self._kubelet.witness.acted(self._pod)
@@ -229,7 +222,7 @@ class PodLife:
             await self._lost()
             return
         finished_at = self._seconds()
-        await self._can_report(60.0 if self._habits.strikes("late status") else 1.0)
+        await self._silence.broken(60.0 if self._habits.strikes("late status") else 1.0)
         ended = {
             "exitCode": code,
             "reason": "Completed" if code == 0 else "Error",
@@ -246,31 +239,25 @@ class PodLife:
         if how < 0.2:
             container.restarts += 1
             self._stored.report(phase="Failed", reason=self._why, container={"state": {}})
-            await self._can_report(0.3)
+            await self._silence.broken(0.3)
             self._stored.report(container={"state": {"terminated": STATUS_UNKNOWN}})
             self._stored.gone()
             return
         conditions = {"conditions": [DISRUPTED]} if how < 0.6 else {}  # none where it was over a limit of its own
         if not reason and self._habits.strikes("end before last phase"):
             self._stored.report(container={"state": {"terminated": ended}})
-            await self._can_report(0.3)
+            await self._silence.broken(0.3)
         if self._why == "DeadlineExceeded" and self._habits.strikes("last phase before end"):
             self._stored.report(phase="Failed", reason=self._why)  # of its container it still says that it runs
-            await self._can_report(0.3)
+            await self._silence.broken(0.3)
         phase = "Succeeded" if code == 0 and not reason else "Failed"
         self._stored.report(phase=phase, container={"state": {"terminated": ended}}, **reason, **conditions)
         self._stored.gone()
 
-    async def _can_report(self, usual: float) -> None:
-        """Returns when its node has something to say, and is heard."""
-        await asyncio.sleep(self._hears(usual))
-        while self.is_cut_off:
-            await asyncio.sleep(self._hears(0.3))
-
     def _running(self) -> None:
         """Reports that the container runs, unless it has ended by then."""
-        if self.is_cut_off:
-            self._world.later(self._hears(0.1), self._running)
+        if self._silence.lasts:
+            self._world.later(self._silence.hears(0.1), self._running)
         elif self._stored.container is not None and not self._stored.container.ended and not self._stored.is_over:
             running = {"state": {"running": {"startedAt": self._stored.container.started_at}}}
             self._stored.report(phase="Running", container=running)
@@ -282,10 +269,10 @@ class PodLife:
         known = False
         if self._world.random.random() < 0.5:
             self._stored.report(phase="Running", containerStatuses=[])
-            await self._can_report(0.3)
+            await self._silence.broken(0.3)
             if known := self._world.random.random() < 0.5:
                 self._stored.report(container=ended)
-                await self._can_report(0.3)
+                await self._silence.broken(0.3)
         if not known and self._world.random.random() < 0.5:
             self._refused = ended
         status: Body = {} if known else {"containerStatuses": []}
@@ -310,7 +297,7 @@ class PodLife:
             self._came_back()
             return
         await asyncio.sleep(GIVEN_UP)
-        self._given_up()
+        self._silence.given_up()
         await asyncio.sleep(self._world.delay(200))
         if self._world.random.random() < 0.5:
             self._came_back()
@@ -327,31 +314,6 @@ class PodLife:
         )
         self._stored.report(phase="Failed", container={"state": {"terminated": STATUS_UNKNOWN | known}})
         self._stored.gone()
-
-    def _cut_off(self) -> None:
-        self._cut_until = max(self._cut_until, self._world.loop.time() + self._world.delay(150))
-        self._world.later(GIVEN_UP, self._given_up_if_cut_off)
-
-    def _falls_silent(self) -> None:
-        """The node is never heard of again, and its Node object stays until somebody deletes it."""
-        self._cut_until = self._world.loop.time() + 2 * REMOVED
-        self._world.later(GIVEN_UP, self._given_up)
-        self._world.later(REMOVED, self._collected)
-
-    def _collected(self) -> None:
-        """The Node object is gone, and so is the pod."""
-        if (pod := self._stored.current()) is not None:
-            self._kubelet.witness.waited_for(pod)
-            self._stored.report(phase="Failed", conditions=[DISRUPTED])
-            self._stored.gone(force=True)
-
-    def _given_up_if_cut_off(self) -> None:
-        if self.is_cut_off:
-            self._given_up()
-
-    def _given_up(self) -> None:
-        self._stored.report(conditions=[DISRUPTED])
-        self._stored.delete()
 
     def _seconds(self) -> str:
         return self._world.loop.utc_now().isoformat(timespec="seconds").replace("+00:00", "Z")
