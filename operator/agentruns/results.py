@@ -25,8 +25,8 @@ AHEAD_SECONDS: Final = 0.1
 log = logging.getLogger(__name__)
 
 
-class _Places:
-    """Places of which one namespace has at most half."""
+class _Quota:
+    """So many of something, of which one namespace has at most half."""
 
     def __init__(self, number: int) -> None:
         self._number, self._taken = number, Counter[str]()
@@ -64,7 +64,7 @@ class Followers:
     def __init__(self, cluster: Cluster, store: Store) -> None:
         self._cluster, self._store = cluster, store
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._streams, self._large, self._pace = _Places(MAX_FOLLOWED), _Places(MAX_LARGE), _Pace()
+        self._streams, self._large, self._pace = _Quota(MAX_FOLLOWED), _Quota(MAX_LARGE), _Pace()
         self._left = deque[str](maxlen=1024)  # the latest whose large results found no room
 
     def follow(self, namespace: str, run_uid: str, pods: list[PodSeen]) -> None:
