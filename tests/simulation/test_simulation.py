@@ -19,6 +19,7 @@ FOUND = {
     28352: "the same, though its log can be read: every stream of it had broken",
     4752: "a person decides on a step whose node does not answer, and the run is final while its pod may run",
     11170: "a pod that was torn out is started by a kubelet that does not know yet, beside the next attempt",
+    105742: "an operator that slept through a run takes back the effects in its claim, and the task is done twice",
     33288: "a pod evicted before its start while it is being deleted is removed by nobody",
 }
 """Seeds that once broke a promise, and what they found."""

@@ -574,6 +574,14 @@ def test_a_run_that_comes_to_another_end_after_all_rewrites_its_claim() -> None:
     assert (claim(crashed).state, claim(crashed).effects, claim(crashed).output) == ("Cancelled", "Possible", "")
 
 
+def test_who_slept_through_a_run_does_not_take_back_the_effects_that_its_claim_tells_of() -> None:
+    run = failed_having_paid()
+    asleep = Play(run.run.model_copy(update={"status": RunStatus()}), dict(PAYS), claims=dict(run.claims)).go()
+    assert stands(asleep) == stands(run)
+    assert claim(asleep).effects == "Possible"
+    assert stands(another(asleep, gone=True).go()) == ("Failed", "AlreadyFailed")
+
+
 def test_a_run_that_was_cancelled_between_its_claim_and_its_beginning_frees_the_task() -> None:
     first = holder()
     body = first.run.model_copy(update={"status": RunStatus()})

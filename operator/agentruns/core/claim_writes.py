@@ -116,10 +116,14 @@ def _own(run: AgentRun, state: ClaimState, effects: Effects) -> Claim:
 
 
 def _outcome(claim: Claim, run: AgentRun, status: RunStatus, seen: Observed) -> Claim:
-    """A run's own claim with what the run has come to."""
+    """A run's own claim with what the run has come to.
+
+    Effects that were left in it at the run's end stay possible: whoever knows of none now may have slept meanwhile.
+    """
+    told = claim.state is not ClaimState.IN_FLIGHT and claim.effects is Effects.POSSIBLE
     update = {
         "state": ClaimState(status.phase.value),
-        "effects": Effects.POSSIBLE if _may_have_acted(run, status, seen) else claim.effects_before,
+        "effects": Effects.POSSIBLE if told or _may_have_acted(run, status, seen) else claim.effects_before,
         "reason": status.reason,
         "message": status.message,
         "output": compact(status.output).decode() if status.output else "",
