@@ -30,7 +30,7 @@ from agentruns.store import Store
 from tests.cluster.places import CHECKOUT
 from tests.simulation.courses import courses
 from tests.simulation.simulation import simulated
-from tests.simulation.world import habits, kubelet, people
+from tests.simulation.world import habits, kubelet, people, pod_life
 from tests.simulation.world.programs import second
 
 SEEDS = range(5000, 6000)
@@ -209,7 +209,7 @@ def _forgetting_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def _believing_an_early_no(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settling, "_is_closed", lambda _: True)
     monkeypatch.setattr(
-        kubelet, "program", lambda *_: replace(second(), hangs=True)
+        pod_life, "program", lambda *_: replace(second(), hangs=True)
     )  # else it shows once in 1,000 seeds
 
 
