@@ -17,6 +17,11 @@ WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 _TIMES = ("requestReceivedTimestamp", "stageTimestamp")
 
 
+def phase_of(body: dict[str, Any]) -> str:
+    """The phase of a run or of a pod."""
+    return str((body.get("status") or {}).get("phase", ""))
+
+
 class Moments:
     """When each object of a kind was first seen in a state, by name and state."""
 

@@ -11,7 +11,7 @@ from agentruns.cluster import APPROVALS, PODS, RUNS, Body, Cluster, Resource
 
 from tests.bench import manifests, process
 from tests.bench.apart import apart
-from tests.bench.api import Moments, writes_since
+from tests.bench.api import Moments, phase_of, writes_since
 from tests.bench.report import row, spread
 from tests.bench.spaces import created, namespace
 from tests.cluster.places import AUDIT_LOG
@@ -28,7 +28,7 @@ async def bare_pods(cluster: Cluster, space: str) -> list[float]:
     """Seconds from the answer to the create of a pod to its line being read, once per round."""
     loop = asyncio.get_running_loop()
     found = []
-    async with Moments(cluster, PODS, space, lambda pod: pod.get("status", {}).get("phase", "")) as pods:
+    async with Moments(cluster, PODS, space, phase_of) as pods:
         for number in range(ROUNDS):
             name = f"bare-{number}"
             await cluster.create(manifests.bare_pod(manifests.sandbox(space, sandbox_image()), name))
@@ -45,7 +45,7 @@ async def runs_of(cluster: Cluster, space: str, steps: int) -> list[float]:
     """Seconds from the answer to the create of a run to Succeeded on a watch, once per round."""
     loop = asyncio.get_running_loop()
     found = []
-    async with Moments(cluster, RUNS, space, lambda run: run.get("status", {}).get("phase", "")) as runs:
+    async with Moments(cluster, RUNS, space, phase_of) as runs:
         for number in range(ROUNDS):
             name = f"run-{steps}-{number}"
             await cluster.create(manifests.run(space, name, steps))
@@ -56,7 +56,7 @@ async def runs_of(cluster: Cluster, space: str, steps: int) -> list[float]:
 
 
 def _is_in(phases: set[str], body: dict[str, Any]) -> str:
-    return "reached" if body.get("status", {}).get("phase") in phases else ""
+    return "reached" if phase_of(body) in phases else ""
 
 
 async def at_once(cluster: Cluster) -> dict[str, float]:
@@ -90,7 +90,7 @@ async def _all_in(cluster: Cluster, resource: Resource, bodies: list[Body], phas
 async def waiting_runs(cluster: Cluster, space: str) -> dict[str, float]:
     """What runs cost that wait for a person: how soon they wait, what they hold, how soon a decision is acted on."""
     loop = asyncio.get_running_loop()
-    phase = Moments(cluster, RUNS, space, lambda run: run.get("status", {}).get("phase", ""))
+    phase = Moments(cluster, RUNS, space, phase_of)
     names = [f"wait-{number}" for number in range(WAITING)]
     async with phase as runs:
         start = loop.time()

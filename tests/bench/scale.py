@@ -12,13 +12,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from agentruns.cluster import PODS, RUNS, Cluster
 
 from tests import installed
 from tests.bench import manifests, process
-from tests.bench.api import Moments, writes, writes_since
+from tests.bench.api import Moments, phase_of, writes, writes_since
 from tests.bench.report import row
 from tests.bench.spaces import created, namespace
 from tests.cluster.places import AUDIT_LOG
@@ -31,11 +31,6 @@ LIVE: Final = tuple(int(it) for it in os.environ.get("BENCH_LIVE", "1000,10000")
 LONG: Final = int(os.environ.get("BENCH_LONG", "1000"))
 """Steps of the long run."""
 REST_SECONDS: Final = 30.0
-
-
-def phase_of(body: dict[str, Any]) -> str:
-    """The phase of a run or of a pod."""
-    return str((body.get("status") or {}).get("phase", ""))
 
 
 async def reached(moments: Moments, names: list[str], phase: str) -> float:

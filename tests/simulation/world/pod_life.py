@@ -74,7 +74,7 @@ class PodLife:
 
     def _ordered(self, why: str) -> None:
         # A kubelet that hangs lets run what it runs; a pod that is removed meanwhile is outside of what is promised.
-        hangs = self._silence.lasts and self._stored.container is not None and self._stored.current() is not None
+        hangs = self._silence.lasts and self.container is not None and self._stored.current() is not None
         if hangs and why not in SUDDEN:
             self._orders(why, self._silence.hears(0.3))
         elif not self._stop.is_set():
@@ -110,14 +110,12 @@ class PodLife:
             self._world.later(self._world.delay(1.0), self._silence.begins_for_good)
         if self._habits.strikes("evicted before start"):
             await asyncio.sleep(self._silence.hears(0.2))
-            self._stored.report(phase="Failed", reason="Evicted", conditions=[DISRUPTED])
-            self._stored.gone()
+            self._stored.ended(phase="Failed", reason="Evicted", conditions=[DISRUPTED])
             return
         if self._habits.strikes("refused by its node"):
             await asyncio.sleep(self._silence.hears(0.2))
             self._refused = {"state": {"terminated": STATUS_UNKNOWN}}
-            self._stored.report(phase="Failed", reason="OutOfcpu")
-            self._stored.gone()
+            self._stored.ended(phase="Failed", reason="OutOfcpu")
             return
         if self._habits.strikes("node lost"):
             self._orders("NodeLost", self._world.delay(1.0))
@@ -128,8 +126,7 @@ class PodLife:
         else:
             await asyncio.sleep(self._silence.hears(0.3))
             reason = {"reason": self._why} if self._why == "DeadlineExceeded" else {}
-            self._stored.report(phase="Failed", container={"state": {"terminated": STATUS_UNKNOWN}}, **reason)
-            self._stored.gone()
+            self._stored.ended(phase="Failed", container={"state": {"terminated": STATUS_UNKNOWN}}, **reason)
 
     def _bound(self) -> bool:
         pod = self._stored.current()
@@ -154,7 +151,7 @@ class PodLife:
     async def _ran(self) -> None:
         """The container's life, and that of the one that is started in its place."""
         world, fate = self._world, ""
-        self._stored.container = Container(self._pod["spec"]["containers"][0]["image"])
+        box = self._stored.container = Container(self._pod["spec"]["containers"][0]["image"])
         if self._habits.strikes("container started twice"):
             fate = "Restarted"
         elif self._habits.strikes("evicted after start"):
@@ -164,9 +161,9 @@ class PodLife:
         code = await self._executed(self._program())
         if self._why == "Restarted":
             self._stop.clear()
-            self._stored.container.restarts += 1
-            self._stored.container.log.clear()
-            self._stored.container.message = ""
+            box.restarts += 1
+            box.log.clear()
+            box.message = ""
             code = await self._executed(self._program() if not self._kubelet.marker else second())
         await self._concluded(code)
 
@@ -184,8 +181,8 @@ class PodLife:
 
     async def _executed(self, it: Program) -> int:
         """The exit code of a program, which may act until the very end."""
-        assert self._stored.container is not None
-        self._stored.container.started_at = self._seconds()
+        assert self.container is not None
+        self.container.started_at = self._seconds()
         self._kubelet.witness.started(self._pod)
         self._world.later(self._silence.hears(0.1), self._running)
         alive = await self._goes_on(it.before)
@@ -203,11 +200,11 @@ class PodLife:
         return it.code if alive else 137
 
     def _prints(self, it: Program) -> None:
-        assert self._stored.container is not None
+        assert self.container is not None
         line = f"agentrun-result/{self.uid} {it.says}"
-        self._stored.container.log += f"working\n{line}\n".encode()
-        self._stored.container.message = line if it.message else ""
-        self._stored.container.tells()
+        self.container.log += f"working\n{line}\n".encode()
+        self.container.message = line if it.message else ""
+        self.container.tells()
         self._kubelet.witness.printed(self._pod, it.good)
 
     async def _concluded(self, code: int) -> None:
@@ -240,8 +237,7 @@ class PodLife:
             container.restarts += 1
             self._stored.report(phase="Failed", reason=self._why, container={"state": {}})
             await self._silence.broken(0.3)
-            self._stored.report(container={"state": {"terminated": STATUS_UNKNOWN}})
-            self._stored.gone()
+            self._stored.ended(container={"state": {"terminated": STATUS_UNKNOWN}})
             return
         conditions = {"conditions": [DISRUPTED]} if how < 0.6 else {}  # none where it was over a limit of its own
         if not reason and self._habits.strikes("end before last phase"):
@@ -251,15 +247,14 @@ class PodLife:
             self._stored.report(phase="Failed", reason=self._why)  # of its container it still says that it runs
             await self._silence.broken(0.3)
         phase = "Succeeded" if code == 0 and not reason else "Failed"
-        self._stored.report(phase=phase, container={"state": {"terminated": ended}}, **reason, **conditions)
-        self._stored.gone()
+        self._stored.ended(phase=phase, container={"state": {"terminated": ended}}, **reason, **conditions)
 
     def _running(self) -> None:
         """Reports that the container runs, unless it has ended by then."""
         if self._silence.lasts:
             self._world.later(self._silence.hears(0.1), self._running)
-        elif self._stored.container is not None and not self._stored.container.ended and not self._stored.is_over:
-            running = {"state": {"running": {"startedAt": self._stored.container.started_at}}}
+        elif self.container is not None and not self.container.ended and not self._stored.is_over:
+            running = {"state": {"running": {"startedAt": self.container.started_at}}}
             self._stored.report(phase="Running", container=running)
 
     # ------------------------------------------------------------------------------------- what is lost
@@ -276,8 +271,7 @@ class PodLife:
         if not known and self._world.random.random() < 0.5:
             self._refused = ended
         status: Body = {} if known else {"containerStatuses": []}
-        self._stored.report(phase="Failed", reason="NodeAffinity", **status)
-        self._stored.gone()
+        self._stored.ended(phase="Failed", reason="NodeAffinity", **status)
 
     def _told_at_last(self) -> None:
         """A pod that was refused is being deleted: what its container came to is said only now, if it is not known."""
@@ -288,9 +282,7 @@ class PodLife:
         """The node is gone: its pods are deleted by others, and nobody ever says how they ended."""
         if self._world.random.random() < 0.3:
             await asyncio.sleep(self._world.delay(60))
-            self._stored.report(phase="Failed", conditions=[DISRUPTED])
-            self._stored.delete()
-            self._stored.gone(force=True)
+            self._stored.collected()
             return
         if self._world.random.random() < 0.3:
             await asyncio.sleep(self._world.delay(60))
@@ -302,18 +294,13 @@ class PodLife:
         if self._world.random.random() < 0.5:
             self._came_back()
         else:
-            self._stored.report(phase="Failed", conditions=[DISRUPTED])
-            self._stored.gone(force=True)
+            self._stored.collected()
 
     def _came_back(self) -> None:
         """The node is there again, and has lost sight of the container."""
-        known = (
-            {"startedAt": self._stored.container.started_at, "containerID": "containerd://1"}
-            if self._stored.container
-            else {}
-        )
-        self._stored.report(phase="Failed", container={"state": {"terminated": STATUS_UNKNOWN | known}})
-        self._stored.gone()
+        box = self.container
+        known = {"startedAt": box.started_at, "containerID": "containerd://1"} if box else {}
+        self._stored.ended(phase="Failed", container={"state": {"terminated": STATUS_UNKNOWN | known}})
 
     def _seconds(self) -> str:
         return self._world.loop.utc_now().isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -62,5 +62,4 @@ class Silence:
         """The Node object is gone, and so is the pod."""
         if (pod := self._stored.current()) is not None:
             self._waited_for(pod)
-            self._stored.report(phase="Failed", conditions=[DISRUPTED])
-            self._stored.gone(force=True)
+            self._stored.collected()

@@ -50,8 +50,17 @@ class StoredPod:
         if self.current() is not None:
             self._world.api.delete("pods", self._namespace, self._name)
 
-    def gone(self, *, force: bool = False) -> None:
-        """If it is being deleted, nothing of its node keeps it any more; by force, it need not be."""
-        pod = self.current()
-        if pod is not None and (force or "deletionTimestamp" in pod["metadata"]):
-            self._world.api.delete("pods", self._namespace, self._name, grace=0)
+    def ended(self, container: Body | None = None, **status: Any) -> None:
+        """Its node reports its end, and does not keep it any more if it is being deleted."""
+        self.report(container, **status)
+        if (pod := self.current()) is not None and "deletionTimestamp" in pod["metadata"]:
+            self._gone()
+
+    def collected(self) -> None:
+        """It is ended and deleted without its node, which is not there any more."""
+        self.report(phase="Failed", conditions=[DISRUPTED])
+        if self.current() is not None:
+            self._gone()
+
+    def _gone(self) -> None:
+        self._world.api.delete("pods", self._namespace, self._name, grace=0)
