@@ -92,6 +92,24 @@ def refusal(run: AgentRun, **tools: ToolSpec) -> str:
         ),
         (a_run(a_step("a"), output={"x": ["${y}"]}), "output.x[0]: unknown name 'y'"),
         (a_run(a_step("a"), output={"x": "${1 +}"}), "output.x: 1:4"),
+        (
+            a_run(a_step("a"), output={"x": "${run.input.idd}"}, input={"id": "1"}),
+            "output.x: there is no 'idd' in run.input, which has: id",
+        ),
+        (
+            a_run(a_step("a"), a_step("b", when="run.input.express"), input={"expres": True}),
+            "steps[1] (b): when: there is no 'express' in run.input, which has: expres",
+        ),
+        (a_run(a_step("a", when="run.goal")), "steps[0] (a): when: must be true or false, and is: string"),
+        (a_run(a_step("a", why="${run.goals}")), "steps[0] (a): why: there is no 'goals' in run, which has: goal"),
+        (
+            a_run(a_step("a"), a_step("b", args={"x": "${steps.a.output}", "y": "${run.input.m}"})),
+            "steps[1] (b): args.y: there is no 'm' in run.input, which has: nothing",
+        ),
+        (
+            a_run(a_step("a", verify=[{"expression": "siz(result) == 1"}])),
+            "verify[0].expression: unknown function 'siz'",
+        ),
         (a_run(a_step("a"), output={"x": "${ [1].map(a, [1].map(b, [1].map(c, c))) }"}), "nests comprehensions 3 deep"),
     ],
 )
@@ -166,6 +184,12 @@ def test_what_can_work_begins(tool: dict[str, Any]) -> None:
 def test_arguments_that_read_other_steps_are_checked_when_they_are_known() -> None:
     run = a_run(a_step("a"), a_step("b", args={"order": "${steps.a.output}"}))
     assert decide(run, seen(tools={"a": a_tool(), "b": a_tool(inputSchema=STRICT)})).status.phase is Phase.RUNNING
+
+
+def test_what_a_step_that_is_skipped_from_the_beginning_would_be_given_may_be_missing() -> None:
+    tell = a_step("tell", args={"whom": "${run.input.mail}"}, when="has(run.input.mail)")
+    run = a_run(tell, a_step("b"))
+    assert decide(run, seen(tools={"tell": a_tool(), "b": a_tool()})).status.phase is Phase.RUNNING
 
 
 def test_a_step_of_a_sequence_may_read_every_step_above() -> None:

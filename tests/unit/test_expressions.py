@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from agentruns.core import expressions
-from agentruns.core.expressions import CHEAP_VALUES, Data, compiled, evaluated, value
+from agentruns.core.expressions import CHEAP_VALUES, FUNCTIONS, Data, compiled, evaluated, value
 from agentruns.core.lexing import ExpressionError, bound_names, nesting, steps_read
 from agentruns.core.questions import Evaluation, Unanswered
 
@@ -49,6 +49,8 @@ def test_a_value_keeps_its_type(source: str, found: Any) -> None:
         ("'" + "ü" * 1024 + "'", "longer than 2048 bytes"),
         (THREE_LOOPS, "nests comprehensions 3 deep; at most 2"),
         ("[" * 1000 + "]" * 1000, "1:"),
+        ("siz(a) == 1", r"unknown function 'siz'; did you mean size\?"),
+        ("a.lowerAscii()", "unknown function 'lowerAscii'; there are: bytes, contains, double"),
     ],
 )
 def test_what_does_not_compile_says_where_or_why(source: str, said: str) -> None:
@@ -120,6 +122,32 @@ def test_a_step_must_be_read_by_its_name(source: str) -> None:
         steps_read(source)
 
 
+def test_of_a_step_there_is_its_output_and_its_state() -> None:
+    with pytest.raises(ExpressionError, match=r"steps\.a has no 'stat'; it has: output, state"):
+        steps_read("steps.a.stat == 'Failed'")
+    assert steps_read("has(steps.a.output.stat) && steps.b.state.size() > 0 && size(steps.c) == 2") == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("function", sorted(FUNCTIONS))
+def test_every_function_that_is_known_is_one_of_the_library(function: str) -> None:
+    moment = "timestamp('2026-01-02T03:04:05Z')"
+    examples = (
+        *(f"{function}({it})" for it in ("1", "'1'", "'1s'", "'2026-01-02T03:04:05Z'")),
+        *(f"{it}.{function}()" for it in (moment, "optional.of(1)", "optional")),
+        *(f"{it}.{function}('a')" for it in ("'a'", "optional", "optional.of(1)")),
+    )
+    assert any(has_a_value(it) for it in examples)
+
+
+def has_a_value(source: str) -> bool:
+    """Whether the library can evaluate it."""
+    try:
+        compiled(source).program.execute({})
+    except (ExpressionError, RuntimeError, TypeError, ValueError):
+        return False
+    return True
+
+
 def test_an_unknown_name_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(ExpressionError, match="unknown name 'runn'; known here: run, steps"):
         compiled("runn.input").check("run", "steps")
@@ -136,7 +164,7 @@ def test_what_is_known_passes() -> None:
         ("a.list[3]", "index out of bounds"),
         ("1 / 0", "division by zero"),
         ("1 + 'a'", "no operation of that name for values of these types; convert them"),
-        ("nothing(1)", "Undefined variable or function: 'nothing'"),
+        ("true.size()", "Undefined variable or function: 'size'"),
         ("double('NaN')", "its value is not a finite number"),
         ("[1.0, double('inf')]", "its value is not a finite number"),
         ("b'bytes'", r"its value is of type bytes, which JSON does not have; use string\(\.\.\.\)"),

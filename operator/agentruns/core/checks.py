@@ -1,6 +1,6 @@
 """What is wrong with a run or a Tool before anything of it has begun: said at once, with the field and the remedy."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -42,7 +42,7 @@ def check_run(run: AgentRun, tools: Mapping[str, ToolSpec], seen: Observed) -> N
     reader = Reader(run, {}, seen)
     checks = (
         *(partial(_check_step, place, needs, tools, reader) for place in range(len(spec.steps))),
-        partial(_check_output, spec),
+        partial(_check_output, reader),
     )
     found = [problem for problem in all_answered(partial(_problem_of, check) for check in checks) if problem]
     if found:
@@ -154,11 +154,33 @@ def _check_step(place: int, needs: Needs, tools: Mapping[str, ToolSpec], reader:
             reads_steps |= field.startswith("args") and bool(expression.steps)
         for at, rule in enumerate(step.verify):
             _check_source(f"verify[{at}].expression", rule.expression, "result", "args")
+        if not _may_run(step, reader):
+            return  # what it would be given may be missing for that very reason
+        _require_values([*expressions_in(step.args, "args"), *expressions_in(step.why, "why")], reader)
         if not reads_steps:
             arguments(step, reader, tool, reader.seen)
             if tool.settle:
                 settles = step.model_copy(update={"tool": tool.settle.tool})
                 arguments(settles, reader, tools[settles.tool], reader.seen)
+
+
+def _may_run(step: Step, reader: Reader) -> bool:
+    """Whether what is known at the beginning does not have the step skipped; Problem if that cannot be told from it."""
+    if not step.when or compiled(step.when).steps:
+        return True
+    with within("when"):
+        return reader.truth(step.when)
+
+
+def _require_values(expressions: Iterable[tuple[str, Expression]], reader: Reader) -> None:
+    """Raises Problem if one that reads no step has no value: it would have none later either, after effects."""
+    known = [(field, it.source) for field, it in expressions if not it.steps]
+    all_answered(partial(_require_value, field, source, reader) for field, source in known)
+
+
+def _require_value(field: str, source: str, reader: Reader) -> None:
+    with within(field):
+        reader(source)
 
 
 def _unread(name: str, place: int, spec: RunSpec) -> str:
@@ -195,11 +217,14 @@ def _check_depth(field: str, value: object) -> None:
         require_flat(value)
 
 
-def _check_output(spec: RunSpec) -> None:
+def _check_output(reader: Reader) -> None:
+    spec = reader.run.spec
     _check_depth("output", spec.output)
     names = [step.name for step in spec.steps]
-    for field, expression in expressions_in(spec.output, "output"):
+    expressions = list(expressions_in(spec.output, "output"))
+    for field, expression in expressions:
         with within(field):
             expression.check("run", "steps")
             for unknown in sorted(expression.steps.difference(names)):
                 raise Problem(f"reads steps.{unknown}, and there is no such step; there are: {_listed(names)}")
+    _require_values(expressions, reader)

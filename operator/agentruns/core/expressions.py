@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any, Final
@@ -25,6 +26,13 @@ MAX_BYTES: Final = 2048
 MAX_NESTING: Final = 2
 MAX_SIZE: Final = 65_536
 """Characters and values of what an expression becomes, and of a field with its expressions replaced."""
+_FUNCTIONS: Final = (
+    "bytes contains double duration dyn endsWith getDate getDayOfMonth getDayOfWeek getDayOfYear getFullYear getHours "
+    "getMilliseconds getMinutes getMonth getSeconds hasValue int matches none of orValue size startsWith string "
+    "timestamp type uint value"
+)
+FUNCTIONS: Final = frozenset(_FUNCTIONS.split())
+"""What the library knows besides operators and loops; it says so only when an expression is evaluated."""
 _CEL_TYPES: Final = {"datetime": "timestamp", "timedelta": "duration", "dict": "map with other keys than strings"}
 _NAMES: Final = 10
 _NAME_LENGTH: Final = 63
@@ -87,6 +95,7 @@ class Data:
 class Expression:
     """A compiled expression: what it reads, how deep its loops nest, and whether it matches regular expressions."""
 
+    source: str
     program: cel.Program
     names: frozenset[str]
     steps: frozenset[str]
@@ -114,8 +123,13 @@ def compiled(source: str) -> Expression:
     except Exception as error:  # the library raises several kinds for one cause: the text is no CEL
         remedy = "; to compare, write ==" if assigns(source) else "; ask with has(a.b)" if ".?" in source else ""
         raise ExpressionError(f"{_first_line(error)}{remedy}") from error
+    functions = {name for name in program.functions() if _PLAIN_NAME.fullmatch(name)}
+    for unknown in sorted(functions - FUNCTIONS):
+        near = get_close_matches(unknown, FUNCTIONS, 1)
+        remedy = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(FUNCTIONS))}"
+        raise ExpressionError(f"unknown function {unknown!r}; {remedy}")
     names = frozenset(program.variables()) - bound_names(source)
-    return Expression(program, names, steps_read(source), deepest, "matches" in program.functions())
+    return Expression(source, program, names, steps_read(source), deepest, "matches" in functions)
 
 
 def value(source: str, environment: Mapping[str, Data], seen: Observed) -> Any:

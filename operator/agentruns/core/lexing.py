@@ -18,6 +18,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 """As the library reads it: whatever this saw as text and the library as code would be code that nobody looked at."""
+_MEMBERS: Final = ("output", "state")
 _LOOPS: Final = frozenset({"all", "exists", "existsOne", "exists_one", "filter", "map"})
 
 
@@ -53,13 +54,16 @@ def bound_names(source: str) -> frozenset[str]:
 
 def steps_read(source: str) -> frozenset[str]:
     """The steps an expression reads; it must name them, so that what a step needs is known before it runs."""
-    solid = [("mark", ""), *_solid(source), ("mark", ""), ("mark", "")]
+    solid = [("mark", ""), *_solid(source), *[("mark", "")] * 5]
     found = set()
-    for before, here, dot, name in zip(solid, solid[1:], solid[2:], solid[3:], strict=False):
+    for place in range(1, len(solid) - 5):
+        before, here, dot, name, then, member, bracket = solid[place - 1 : place + 6]
         if here != ("word", "steps") or before[1] == ".":
             continue
         if dot[1] != "." or name[0] != "word":
             raise ExpressionError("`steps` must be followed by a step's name, as in steps.lookup.output")
+        if then[1] == "." and member[0] == "word" and member[1] not in _MEMBERS and bracket[1] != "(":
+            raise ExpressionError(f"steps.{name[1]} has no {member[1]!r}; it has: {', '.join(_MEMBERS)}")
         found.add(name[1])
     return frozenset(found)
 
