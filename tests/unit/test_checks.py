@@ -38,7 +38,11 @@ def refusal(run: AgentRun, **tools: ToolSpec) -> str:
         (a_run(a_step("a"), a_step("a")), "steps[1].name: 'a' is there twice; names are unique"),
         (a_run(a_step("a"), a_step("b", needs=["a"])), "steps[1].needs: only for order: Graph; remove it"),
         (a_run(a_step("a", needs=["b"]), a_step("b"), order="Graph"), "steps[0].needs: 'b' is no step above 'a'"),
-        (a_run(a_step("a", needs=["a"]), order="Graph"), "steps[0].needs: 'a' is no step above 'a'"),
+        (a_run(a_step("a", needs=["a"]), order="Graph"), "steps[0].needs: 'a' is this step itself; remove it"),
+        (
+            a_run(a_step("a", needs=["b"]), a_step("b", needs=["a"]), order="Graph"),
+            "steps[0].needs: 'a' and 'b' need each other; remove one of the two",
+        ),
         (a_run(a_step("a", needs=["x"]), order="Graph"), "steps[0].needs: 'x' is no step above 'a'; move or correct"),
         (a_run(a_step("a", timeout="6m")), "steps[0] (a): timeout: is longer than the tool's own; at most 300s"),
         (a_run(a_step("a", when="1 +")), "steps[0] (a): when: 1:4: "),

@@ -255,7 +255,7 @@ def test_a_second_run_waits_for_the_first_and_returns_its_result() -> None:
     second.go()
     assert (stands(second), second.status.output) == (("Succeeded", "AlreadyDone"), {"receipt": "R-1"})
     assert (second.status.steps, second.status.waiting, second.pods) == ((), "", {})
-    assert second.status.message.startswith("run refund-4711 has done this task")
+    assert second.status.message.startswith("an earlier run, refund-4711, has done this task")
     assert claim(second).run == "refund-4711"
 
 

@@ -41,7 +41,9 @@ def test_a_value_keeps_its_type(source: str, found: Any) -> None:
     ("source", "said"),
     [
         ("", "1:1"),
-        ("1 +", "1:4"),
+        ("1 +", "1:4: Syntax error: it ends too early$"),
+        ("a and true", "1:3: Syntax error: mismatched input 'and'; write && for and"),
+        ("{ run.input.x }", "; write `\\$\\{` and `\\}`, each with one brace"),
         ("a || || b", "1:6"),
         ("'open", "token recognition"),
         ("a.?b", r"1:2: unsupported syntax '\.\?'"),

@@ -21,7 +21,7 @@ def one_step(output_schema: dict[str, Any] | None = None, **step: Any) -> Play:
 def test_a_result_that_breaks_the_schema_fails_without_being_repeated() -> None:
     run = one_step(RECEIPT).succeeds("a", {"receipt": 4711})
     assert (run.status.phase, run.status.reason) == (Phase.FAILED, "InvalidResult")
-    assert 'tool a: receipt: the value is not of type "string"; done before: nothing' in run.status.message
+    assert 'tool a: receipt: the value is not of type "string", but number; done before: nothing' in run.status.message
     assert "4711" not in run.status.message
     assert run.step("a").attempt == 1
 

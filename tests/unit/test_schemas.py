@@ -88,7 +88,7 @@ def test_names_values_and_extensions_are_no_keywords() -> None:
 def test_a_problem_names_its_field() -> None:
     schema = {"properties": {"orders": {"items": {"properties": {"id": {"type": "integer"}}}}}}
     assert problems(schema, {"orders": [{"id": 1}, {"id": "x"}]}, seen()) == (
-        'orders[1].id: the value is not of type "integer"'
+        'orders[1].id: the value is not of type "integer", but string'
     )
 
 

@@ -132,10 +132,20 @@ def _checked_needs(spec: RunSpec) -> Needs:
             raise Problem(f"steps[{place}].needs: only for order: Graph; remove it, or set order: Graph")
         for needed in step.needs:
             if needed not in found:
-                raise Problem(f"steps[{place}].needs: {needed!r} is no step above {step.name!r}; move or correct it")
+                raise Problem(f"steps[{place}].needs: {_not_above(needed, place, spec)}")
         through = [found[needed] for needed in step.needs]
         found[step.name] = frozenset(found) if spec.order == "Sequence" else frozenset(step.needs).union(*through)
     return found
+
+
+def _not_above(needed: str, place: int, spec: RunSpec) -> str:
+    """Why a step may not need another, and what to do about it."""
+    step = spec.steps[place]
+    if needed == step.name:
+        return f"{needed!r} is this step itself; remove it"
+    if any(it.name == needed and step.name in it.needs for it in spec.steps[place:]):
+        return f"{step.name!r} and {needed!r} need each other; remove one of the two"
+    return f"{needed!r} is no step above {step.name!r}; move or correct it"
 
 
 def _check_step(place: int, needs: Needs, tools: Mapping[str, ToolSpec], reader: Reader) -> None:

@@ -93,7 +93,7 @@ def _as_it_says(claim: Claim) -> Turned:
 def _after(run: AgentRun, claim: Claim, seen: Observed) -> Free | Turned:
     """What follows from a claim whose run is over: its result counts, it may be taken, or it must be asked about."""
     if claim.state is ClaimState.SUCCEEDED:
-        said = f"run {claim.run} has done this task; its output is that of this run, which has run nothing"
+        said = f"an earlier run, {claim.run}, has done this task; this one has run nothing, and has its output"
         return Turned(Phase.SUCCEEDED, "AlreadyDone", said, {"output": claim.result})
     if claim.is_undone:
         return Free(claim.resource_version)

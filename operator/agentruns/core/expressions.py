@@ -17,7 +17,7 @@ from typing import Any, Final
 import cel
 
 from agentruns.core.digests import size, values_in
-from agentruns.core.lexing import ExpressionError, assigns, bound_names, nesting, steps_read
+from agentruns.core.lexing import ExpressionError, bound_names, nesting, remedy, steps_read
 from agentruns.core.observed import Observed
 from agentruns.core.problems import json_type
 from agentruns.core.questions import Evaluation
@@ -121,13 +121,13 @@ def compiled(source: str) -> Expression:
     try:
         program = cel.compile(source)
     except Exception as error:  # the library raises several kinds for one cause: the text is no CEL
-        remedy = "; to compare, write ==" if assigns(source) else "; ask with has(a.b)" if ".?" in source else ""
-        raise ExpressionError(f"{_first_line(error)}{remedy}") from error
+        said = _first_line(error).partition(" expecting {")[0].replace("mismatched input '<EOF>'", "it ends too early")
+        raise ExpressionError(f"{said}{remedy(source)}") from error
     functions = {name for name in program.functions() if _PLAIN_NAME.fullmatch(name)}
     for unknown in sorted(functions - FUNCTIONS):
         near = get_close_matches(unknown, FUNCTIONS, 1)
-        remedy = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(FUNCTIONS))}"
-        raise ExpressionError(f"unknown function {unknown!r}; {remedy}")
+        known = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(FUNCTIONS))}"
+        raise ExpressionError(f"unknown function {unknown!r}; {known}")
     names = frozenset(program.variables()) - bound_names(source)
     return Expression(source, program, names, steps_read(source), deepest, "matches" in functions)
 

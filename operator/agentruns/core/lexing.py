@@ -19,6 +19,7 @@ _TOKEN = re.compile(
 )
 """As the library reads it: whatever this saw as text and the library as code would be code that nobody looked at."""
 _MEMBERS: Final = ("output", "state")
+_OPERATORS: Final = ("and", "or", "not")
 _LOOPS: Final = frozenset({"all", "exists", "existsOne", "exists_one", "filter", "map"})
 
 
@@ -73,6 +74,18 @@ def assigns(source: str) -> bool:
     marks = [text for _, text in _solid(source)]
     around = zip(["", *marks], marks, [*marks, ""][1:], strict=False)
     return any(here == "=" != after and before not in ("=", "!", "<", ">") for before, here, after in around)
+
+
+def remedy(source: str) -> str:
+    """What to write instead where it is plain what was meant; empty where it is not."""
+    solid = _solid(source)
+    if assigns(source):
+        return "; to compare, write =="
+    if ".?" in source:
+        return "; ask with has(a.b)"
+    if any(kind == "word" and text in _OPERATORS for kind, text in solid):
+        return "; write && for and, || for or, ! for not"
+    return "; write `${` and `}`, each with one brace" if solid[:1] == [("mark", "{")] else ""
 
 
 def _loops(solid: Sequence[Token]) -> frozenset[int]:

@@ -12,7 +12,7 @@ from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
 from agentruns.core.keywords import EXTENSION, unknown_keyword
 from agentruns.core.observed import Observed
-from agentruns.core.problems import Problem
+from agentruns.core.problems import Problem, json_type
 from agentruns.core.questions import Validation
 
 MAX_BYTES: Final = 65_536
@@ -56,7 +56,7 @@ def validated(schema_text: str, value: Any) -> str:
     """What is wrong with a value, computed here and now, however long it takes; empty if nothing is."""
     found = []
     for error in _validator(schema_text).iter_errors(value):
-        found.append(_sentence(error))
+        found.append(_sentence(error) + _kind_of(value, error))
         if len(found) == _SHOWN:
             break
     return "; ".join(found)
@@ -108,6 +108,15 @@ def _of_schema(error: ValidationError) -> str:
 def _sentence(error: ValidationError) -> str:
     place = _place(error)
     return f"{place}: {error.message}" if place else error.message
+
+
+def _kind_of(value: Any, error: ValidationError) -> str:
+    """What the value is instead, where it is of a wrong type."""
+    if error.kind.name != "type":
+        return ""
+    for part in error.instance_path:
+        value = value[part]
+    return f", but {json_type(value)}"
 
 
 def _place(error: ValidationError) -> str:
