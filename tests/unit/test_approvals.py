@@ -248,7 +248,7 @@ def test_a_person_is_shown_what_is_known_of_a_doubt() -> None:
     )
     assert not shown.keys() & {"onApprove", "onReject"}
     held = doubt_request(Reader(a_run(), {}, seen()), step(), an_attempt(tool=a_tool(outputSchema={"a": {}})), "lost")
-    assert held["onHappened"].endswith(", which must fit the outputSchema of the tool")
+    assert held["onHappened"].endswith(', which must fit the outputSchema {"a":{}}')
     assert shown["args"] == {"order": "4711"}
 
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agentruns.core.digests import digest
+from agentruns.core.digests import compact, digest
 from agentruns.core.expressions import Data, path_of, value
 from agentruns.core.inputs import Attempt, Reader
 from agentruns.core.lexing import ExpressionError
@@ -135,13 +135,14 @@ def effect_request(reader: Reader, step: Step, attempt: Attempt) -> dict[str, An
 def doubt_request(reader: Reader, step: Step, attempt: Attempt, outcome: str) -> dict[str, Any]:
     """Everything a person needs to say what became of an effect."""
     common = _common(reader, step, attempt)
-    fits = ", which must fit the outputSchema of the tool" if attempt.tool.output_schema else ""
+    schema = attempt.tool.output_schema
+    fits = f", which must fit the outputSchema {compact(schema).decode()}" if schema else ""
     return {
         **common,
         "summary": escaped(f"Did this happen? {common['summary']}"),
         "because": "the outcome of this step is unknown, and the tool is not safe to repeat",
         "outcome": escaped(outcome),
-        "onHappened": f"the run goes on from the output that you give{fits}",
+        "onHappened": escaped(f"the run goes on from the output that you give{fits}"),
         "onRunAgain": f"{step.tool} runs once more, with these arguments: if it did happen, it happens twice",
         "onFail": _on_no(step, "InDoubt"),
     }
