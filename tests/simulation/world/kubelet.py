@@ -63,7 +63,7 @@ class Kubelet:
         return life.container
 
     def can_be_read(self, uid: str, token: str) -> bool:
-        """Whether the log of a pod, asked now, holds this token."""
+        """Whether the log of a pod, asked now or a moment ago, holds this token."""
         life = self._lives.get(uid)
         box = life.container if life else None
-        return bool(life and box and not box.lost and not life.is_cut_off and token.encode() in box.log)
+        return bool(life and box and not box.lost and life.can_be_asked and token.encode() in box.log)

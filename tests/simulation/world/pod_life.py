@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.simulation.world.kubelet import Kubelet
 
 KILL_AFTER: Final = 5.0
+ASKED_WITHIN: Final = 1.0
+"""Seconds between a request for a log and the record of what it said."""
 STATUS_UNKNOWN: Final = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
 SUDDEN: Final = frozenset({"NodeLost", "Restarted"})
 """Ends that give a program no time."""
@@ -52,6 +54,11 @@ class PodLife:
     def is_cut_off(self) -> bool:
         """Whether nothing is heard of its node for now."""
         return self._silence.lasts
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether its node has been heard long enough for whoever asks for a log."""
+        return self._silence.is_over_for(ASKED_WITHIN)
 
     # ----------------------------------------------------------------------------------- what is ordered
 

@@ -28,6 +28,10 @@ class Silence:
         """Whether nothing is heard of the node for now."""
         return self._world.loop.time() < self._until
 
+    def is_over_for(self, seconds: float) -> bool:
+        """Whether the node has been heard for so long."""
+        return self._world.loop.time() >= self._until + seconds
+
     def hears(self, usual: float) -> float:
         """Seconds until something reaches the node, or something of it the API server."""
         return max(self._until - self._world.loop.time(), 0) + self._world.delay(usual)
