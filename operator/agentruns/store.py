@@ -4,6 +4,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from agentruns.core.collecting import Shared, shared
@@ -62,9 +63,25 @@ class Store:
             return  # an event from before its end, told late
         if gone:
             self._drop(new)
-        else:
+        elif self._has_its_name(new):
             self._put(new, body)
             self._known[new.uid] = new
+
+    def _has_its_name(self, new: _Known) -> bool:
+        """Whether it is the last one so far of its name: what is told of two comes in any order.
+
+        Only one of a kind is there at a time: the other is gone, and would take the place of this one, or its own.
+        """
+        named: AgentRun | Tool | None = None
+        if new.kind == "AgentRun":
+            named = self.runs.get(new.key)
+        elif new.kind == "Tool":
+            named = self.tools.get(new.key)
+        if named is None or named.metadata.uid == new.uid:
+            return True
+        other = self._known[named.metadata.uid]
+        self._drop(min(other, new, key=attrgetter("version")))
+        return new.version > other.version
 
     def take_event(self, type_: str, body: Body) -> None:
         """What a watch tells of an object."""

@@ -148,6 +148,22 @@ def test_a_run_made_again_under_its_name_stays_when_the_old_one_goes(world: Seen
     assert world.store.pods("second") == {}
 
 
+@pytest.mark.parametrize("kind", ["AgentRun", "Tool"])
+def test_of_two_objects_of_a_name_the_later_one_stays_in_whatever_order_they_are_told(kind: str) -> None:
+    """Each has a stream of its own, so that the first may come to its end there when the second is long known."""
+    old, new = (a_run(1), a_run(5)) if kind == "AgentRun" else (a_tool(1), a_tool(5))
+    new["metadata"]["uid"] = "second"
+    for told in ([old, new], [new, old]):
+        world = Seen()
+        for it in told:
+            world.take(it)
+        world.store.take(kind, old | {"metadata": old["metadata"] | {"resourceVersion": "3"}}, gone=True)
+        world.take(old | {"metadata": old["metadata"] | {"resourceVersion": "2"}})
+        there = world.store.runs.get(RUN) or world.store.tools[NAMESPACE, "a"]
+        assert there.metadata.uid == "second"
+        assert list(world.store._known) == ["second"]
+
+
 @pytest.mark.parametrize(("namespace", "left"), [(None, set()), (NAMESPACE, set()), ("other", {"uid-of-pod"})])
 def test_a_listing_replaces_what_was_known_of_its_kind_and_place(
     world: Seen, namespace: str | None, left: set[str]
