@@ -82,6 +82,7 @@ def a_pod(**fields: Any) -> PodSeen:
         "gated": False,
         "finalizers": ("agentrun.dev/result",),
         "deleting": False,
+        "stopping": False,
         "node": "node-1",
         "phase": "Running",
         "reason": "",

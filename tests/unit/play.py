@@ -234,7 +234,9 @@ class Play:
                 status = ApprovalStatus(state=action.state, decided_at=self.now)
                 settled = self.approvals[action.name].model_copy(update={"status": status})
                 self.approvals = self.approvals | {action.name: settled}
-            case StopPod() | DeleteRun() | SetConditions():
+            case StopPod():
+                self._pod(action.uid, stopping=True)
+            case DeleteRun() | SetConditions():
                 pass
 
     def _open_beside(self, pod: PodSeen) -> list[PodSeen]:

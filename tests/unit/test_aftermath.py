@@ -29,7 +29,17 @@ def test_what_still_runs_five_seconds_after_its_result_is_stopped() -> None:
     assert not run.actions(StopPod)
     assert run.decision.wake_at == later(5)
     run.go(5)
-    assert run.actions(StopPod)
+    assert len(run.actions(StopPod)) == 1
+
+
+def test_a_node_that_is_not_heard_of_for_hours_is_told_once() -> None:
+    run = play(a_step("a")).starts("a").says("a", 1).go().go(5)
+    uid = run.step("a").pod_uid
+    run.pods[uid] = replace(run.pods[uid], deleting=True)
+    run.done.clear()
+    for _ in range(5):
+        run.go(3600)
+    assert (run.pods[uid].runs, run.done, run.decision.wake_at) == (True, [], None)
 
 
 def test_pods_of_a_finished_run_are_collected_when_their_logs_were_there_for_an_hour() -> None:
@@ -119,8 +129,7 @@ def test_a_deleted_run_stops_its_pods_and_lets_them_go() -> None:
     before = run.status
     run.go()
     assert {type(it) for it in run.done[-3:]} == {StopPod, ReleasePod}
-    assert run.status == before
-    assert run.decision.wake_at == later(30)
+    assert (run.status, run.decision.wake_at) == (before, None)
 
 
 def test_a_finished_run_without_a_time_of_its_end_is_tidied_up_from_now_on() -> None:

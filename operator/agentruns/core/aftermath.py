@@ -12,10 +12,9 @@ from agentruns.core.actions import (
     Preparation,
     ReleasePod,
     SettleApproval,
-    StopPod,
     WriteClaim,
 )
-from agentruns.core.attempts import GRACE, PATIENCE
+from agentruns.core.attempts import GRACE, PATIENCE, stop
 from agentruns.core.claim_writes import outlived
 from agentruns.core.journal import Journal
 from agentruns.core.model import earliest
@@ -61,7 +60,7 @@ def loose_ends(run: AgentRun, status: RunStatus, seen: Observed) -> Left:
         if ending or (pod.gated and pod.step in journal) or not _may_be_wanted(pod, record)
     ]
     actions = [action for pod, record in over for action in _for_pod(pod, record, seen, deleted=deleted)]
-    running = [pod for pod, _ in over if pod.runs]
+    running = [pod for pod, _ in over if pod.runs and not pod.stopping]
     wake_at = seen.now + (PATIENCE if deleted else GRACE) if running else None
     return Left(tuple(actions) + _unneeded_questions(status, seen), wake_at)
 
@@ -93,13 +92,13 @@ def _for_pod(pod: PodSeen, record: StepStatus | None, seen: Observed, *, deleted
         return actions
     finished_at = record.finished_at if record and record.pod_uid == pod.uid else None
     late = deleted or (finished_at is not None and seen.now >= finished_at + GRACE)
-    return [StopPod(pod.name, pod.uid), *actions] if late else actions
+    return [*stop(pod), *actions] if late else actions
 
 
 def of_nobody(pod: PodSeen) -> list[Action]:
     """What is to be done about a pod that was left when its run was deleted: it is stopped, and then goes."""
     if pod.active and pod.node and not pod.deleting:
-        return [StopPod(pod.name, pod.uid)]
+        return [*stop(pod)]
     deleted: list[Action] = [] if pod.deleting else [DeletePod(pod.name, pod.uid, pod.resource_version)]
     return [*deleted, ReleasePod(pod.name, pod.uid)] if pod.held else deleted
 
@@ -120,7 +119,7 @@ def after_the_end(run: AgentRun, seen: Observed) -> Left:
     left = loose_ends(run, run.status, seen)
     finished_at = run.status.finished_at or seen.now
     actions, wakes = list(left.actions), [left.wake_at]
-    if seen.pods:
+    if not all(pod.deleting for pod in seen.pods.values()):
         collect_at = finished_at + seen.pod_retention
         due = seen.now >= collect_at
         actions += [CollectPods()] if due else []

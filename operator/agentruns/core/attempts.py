@@ -5,6 +5,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final, assert_never
 
+from agentruns.core.actions import StopPod
 from agentruns.core.observed import NoResult, Observed, PodSeen, ToolResult
 from agentruns.core.problems import printable
 from agentruns.core.questions import PodIsGone, ResultOf
@@ -111,6 +112,11 @@ def _unseen(step: StepStatus, seen: Observed) -> Ended | Underway:
 def may_run(pod: PodSeen) -> bool:
     """Whether a pod may do something yet: it has neither ended, nor is it being deleted without ever being bound."""
     return pod.active and (bool(pod.node) or not pod.deleting)
+
+
+def stop(pod: PodSeen) -> tuple[StopPod, ...]:
+    """The end of what runs: asked for once, since a kubelet that is not heard of for hours need not be told again."""
+    return () if pod.stopping else (StopPod(pod.name, pod.uid),)
 
 
 def _never_began(pod: PodSeen) -> bool:

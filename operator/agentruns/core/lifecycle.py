@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Final
 
 from agentruns.core.actions import Action, Create, Preparation, SetConditions, WriteClaim
@@ -196,7 +197,9 @@ def _without_state(run: AgentRun, lost: Lost, seen: Observed) -> Decision:
     unseen = [it for it in held if it.pod_uid not in seen.pods]
     gone = all_answered(partial(seen.answer, PodIsGone(it.pod, it.pod_uid)) for it in unseen)
     if running or not all(gone):
-        return Decision(run.status, actions=tuple(end_of(pod) for pod in running), wake_at=seen.now + PATIENCE)
+        return Decision(
+            run.status, actions=tuple(chain.from_iterable(map(end_of, running))), wake_at=seen.now + PATIENCE
+        )
     begun = [it.name for it in run.status.steps if it.state in HOLDING_STATES]
     said = f"{lost.message}; what became of these steps is not known: {', '.join(begun) or 'none'}"
     return Decision(final(run, run.status, Phase.FAILED, "StateLost", said, seen))

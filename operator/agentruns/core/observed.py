@@ -46,6 +46,8 @@ class PodSeen:
     gated: bool
     finalizers: tuple[str, ...]
     deleting: bool
+    stopping: bool
+    """Whether its kubelet was told to end it."""
     node: str
     phase: str
     reason: str

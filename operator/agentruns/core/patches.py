@@ -1,11 +1,13 @@
 """What this operator changes about an object, as JSON patches: each is for one UID, or version, and no other."""
 
-from typing import Any
+from typing import Any, Final
 
 from agentruns.core.model import Condition
 from agentruns.core.naming import FINALIZER_RESULT, GATE_RECORDED
 
 Patch = list[dict[str, Any]]
+END_NOW: Final = 1
+"""The `activeDeadlineSeconds` of a pod that is to end: there is no shorter one, and no tool has as short a one."""
 
 
 def gate_off(uid: str) -> Patch:
@@ -19,7 +21,7 @@ def gate_off(uid: str) -> Patch:
 
 def end_now(uid: str) -> Patch:
     """Has the kubelet end the pod by its deadline: unlike a deletion that leaves the pod and its log."""
-    return [_only(uid), {"op": "add", "path": "/spec/activeDeadlineSeconds", "value": 1}]
+    return [_only(uid), {"op": "add", "path": "/spec/activeDeadlineSeconds", "value": END_NOW}]
 
 
 def finalizer_off(uid: str, finalizers: tuple[str, ...]) -> Patch:

@@ -13,6 +13,7 @@ from agentruns.core.naming import (
     SANDBOX_CONTAINER,
 )
 from agentruns.core.observed import ContainerEnd, PodSeen
+from agentruns.core.patches import END_NOW
 from agentruns.core.problems import printable
 from agentruns.core.sizes import IMAGE_LENGTH
 
@@ -42,6 +43,7 @@ def pod_seen(body: dict[str, Any]) -> PodSeen:
         gated=bool(spec.get("schedulingGates")),
         finalizers=tuple(metadata.get("finalizers") or []),
         deleting="deletionTimestamp" in metadata,
+        stopping=spec.get("activeDeadlineSeconds") == END_NOW,
         node=spec.get("nodeName") or "",
         phase=status.get("phase") or "",
         reason=status.get("reason") or _unscheduled(status)[0],

@@ -17,6 +17,7 @@ from agentruns.core.attempts import (
     backoff,
     examined,
     follows,
+    stop,
 )
 from agentruns.core.look import Look, Moved
 from agentruns.core.model import in_seconds
@@ -88,7 +89,7 @@ def stopped(look: Look) -> Moved:
         return _after(look, found, follows(look.tool.effect, found.outcome))
     if pod is None:
         return Moved(look.record, wake_at=look.seen.now + timedelta(seconds=1))
-    return Moved(look.record, actions=(end_of(pod),), wake_at=look.seen.now + PATIENCE)
+    return Moved(look.record, actions=end_of(pod), wake_at=look.seen.now + PATIENCE)
 
 
 def _given_up(look: Look, pod: PodSeen) -> Ended | None:
@@ -115,9 +116,9 @@ def _is_asked_about(look: Look) -> bool:
     return look.record.is_settle_call or follows(look.tool.effect, Outcome.UNKNOWN) is Next.ASK
 
 
-def end_of(pod: PodSeen) -> StopPod | DeletePod:
+def end_of(pod: PodSeen) -> tuple[StopPod | DeletePod, ...]:
     """How a pod is ended: deleted as long as no node has it, stopped by its kubelet afterwards."""
-    return StopPod(pod.name, pod.uid) if pod.node else DeletePod(pod.name, pod.uid, pod.resource_version)
+    return stop(pod) if pod.node else (DeletePod(pod.name, pod.uid, pod.resource_version),)
 
 
 def _underway(look: Look, found: Underway) -> Moved:
@@ -143,7 +144,7 @@ def _running(look: Look, pod: PodSeen, started_at: datetime) -> Moved:
     """A pod that runs: recorded as such if it takes a while, stopped at its timeout."""
     now, deadline = look.seen.now, started_at + look.timeout
     if now >= deadline:
-        return Moved(_as_running(look, pod), actions=(StopPod(pod.name, pod.uid),), wake_at=now + PATIENCE)
+        return Moved(_as_running(look, pod), actions=stop(pod), wake_at=now + PATIENCE)
     if now < started_at + QUIET_START:
         return Moved(look.record, wake_at=min(started_at + QUIET_START, deadline))
     return Moved(_as_running(look, pod), wake_at=deadline)
@@ -162,7 +163,7 @@ def _unbegun(look: Look, found: Underway, pod: PodSeen) -> Moved:
         return Moved(look.record, wake_at=look.seen.now + PATIENCE)
     lost = _lost_file(look)
     record = look.recording(reason=NOT_STARTED, message=lost).record if lost else look.record
-    return Moved(record, actions=(end_of(pod),), wake_at=look.seen.now + PATIENCE)
+    return Moved(record, actions=end_of(pod), wake_at=look.seen.now + PATIENCE)
 
 
 def _lost_file(look: Look) -> str:
@@ -178,7 +179,7 @@ def _closing(look: Look, pod: PodSeen) -> Moved:
     result = look.seen.results[pod.uid]
     if look.seen.now < result.at + GRACE:
         return Moved(look.record, wake_at=result.at + GRACE)
-    return Moved(look.record, actions=(StopPod(pod.name, pod.uid),), wake_at=look.seen.now + PATIENCE)
+    return Moved(look.record, actions=stop(pod), wake_at=look.seen.now + PATIENCE)
 
 
 def _after(look: Look, ended: Ended, following: Next) -> Moved:
