@@ -29,7 +29,7 @@ from agentruns.core.questions import (
     PolicyEnforced,
     Question,
     ResultOf,
-    RunIsOver,
+    RunNow,
     StillStored,
     Stored,
     StoredOutput,
@@ -45,6 +45,7 @@ from agentruns.final_logs import FinalLogs
 from agentruns.fresh import is_there
 from agentruns.proof import PolicyProof
 from agentruns.store import Store
+from agentruns.trimming import readable_run
 from agentruns.turns import Places
 
 COSTLY_SECONDS: Final = 120.0
@@ -129,7 +130,7 @@ class Answers:
                 return found if isinstance(found, Lost) else None
             case GivenOutput():
                 return await self._given_output(namespace, question)
-            case ClaimOf() | RunIsOver() | PodsOf():
+            case ClaimOf() | RunNow() | PodsOf():
                 return await self._of_task(namespace, question)
             case PolicyEnforced():
                 return await self.proof.is_enforced(question.namespace)
@@ -150,8 +151,8 @@ class Answers:
         match question:
             case ClaimOf(name):
                 return await self._claim(namespace, name)
-            case RunIsOver(name, uid):
-                return await self._is_over((namespace, name), uid)
+            case RunNow(name, uid):
+                return await self._run_now(namespace, name, uid)
             case PodsOf(run_uid):
                 return await self._pods(namespace, run_uid)
 
@@ -159,11 +160,9 @@ class Answers:
         found = await self._cluster.find(CONFIG_MAPS, namespace, name)
         return read_claim(found) if found else None
 
-    async def _is_over(self, key: Key, uid: str) -> bool:
-        if not await is_there(self._cluster, self._store, RUNS, key, uid):
-            return True
-        run = self._store.runs.get(key)
-        return run is None or run.is_final
+    async def _run_now(self, namespace: str, name: str, uid: str) -> AgentRun | None:
+        found = await self._cluster.find(RUNS, namespace, name)
+        return readable_run(found) if found and found["metadata"]["uid"] == uid else None
 
     async def _pods(self, namespace: str, run_uid: str) -> tuple[PodSeen, ...]:
         """Asked anew, though the store may know some: of what it does not know it cannot say that it has ended."""

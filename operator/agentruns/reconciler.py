@@ -167,7 +167,7 @@ class Pass:
     async def _prepared(self, preparation: Preparation) -> Refusal | None:
         """Performs a preparation, a pod's only if there is room for it; a Refusal if it may not be."""
         kind = preparation.manifest["kind"] if isinstance(preparation, Create) else ""
-        if kind == "Approval":
+        if kind == "Approval" or isinstance(preparation, WriteClaim):
             await self._expect_latest()
         if kind != "Pod":
             return await self._perform(preparation)
@@ -179,7 +179,7 @@ class Pass:
         self._answers = {key: it for key, it in self._answers.items() if not isinstance(key, OfTasks)}
 
     async def _expect_latest(self) -> None:
-        """StaleError unless the run is as it was looked at: a question about what has moved on may be answered."""
+        """StaleError unless the run is as it was looked at: what has moved on may be answered, or over, or gone."""
         await is_there(self._app.cluster, self._app.store, RUNS, self._key, self._run.metadata.uid)
         if self._app.store.runs.get(self._key) is not self._run:
             raise StaleError("the run has changed since it was looked at")

@@ -17,24 +17,34 @@ MAX_VALUES: Final = 50_000
 def trimmed_run(body: dict[str, Any], before: AgentRun | None) -> AgentRun:
     """A run as it is kept: of a huge one only its size, of one that is over nothing that no decision needs."""
     metadata = Metadata.model_validate(body["metadata"])
-    if ((body.get("status") or {}).get("formatVersion") or 0) > FORMAT_VERSION:
-        return _newer(body)
     if (
         before
+        and not _is_newer(body)
         and before.status.format_version <= FORMAT_VERSION
         and (before.metadata.uid, before.metadata.generation) == (metadata.uid, metadata.generation)
     ):
         status = RunStatus.model_validate(body.get("status") or {})  # the spec is the one that is known
         run = before.model_copy(update={"metadata": metadata, "status": status})
-    elif size := _too_large(body.get("spec")):
-        spec = {"steps": [], "desiredState": body["spec"].get("desiredState", "Running")}
-        run = OversizedRun.model_validate({**body, "spec": spec, "size": size})
     else:
-        run = AgentRun.model_validate(body)
-    if run.is_final:
+        run = readable_run(body)
+    if run.is_final and not _is_newer(body):
         left = run.spec.model_copy(update={"steps": (), "input": {}, "output": {}})
         return run.model_copy(update={"spec": left, "status": _rest(run)})
     return run
+
+
+def readable_run(body: dict[str, Any]) -> AgentRun:
+    """A run with all that may be read of it: of a huge one its size, of one by a later release hardly anything."""
+    if _is_newer(body):
+        return _newer(body)
+    if size := _too_large(body.get("spec")):
+        spec = {"steps": [], "desiredState": body["spec"].get("desiredState", "Running")}
+        return OversizedRun.model_validate({**body, "spec": spec, "size": size})
+    return AgentRun.model_validate(body)
+
+
+def _is_newer(body: dict[str, Any]) -> bool:
+    return ((body.get("status") or {}).get("formatVersion") or 0) > FORMAT_VERSION
 
 
 def _newer(body: dict[str, Any]) -> AgentRun:

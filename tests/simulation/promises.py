@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from agentruns.cluster import Body
-from agentruns.core.naming import FINALIZER_RESULT, is_settle_call, settle_call
+from agentruns.core.naming import FINALIZER_RESULT, claim_name, is_settle_call, settle_call
 from agentruns.core.observed import POD_LIMIT_REACHED
 
 from tests.simulation.bodies import Wanted, is_active, lasting, place_of, record_of, standing, whereabouts
@@ -42,6 +42,8 @@ class Promises:
         """The UID of the pod that was last recorded as prepared, by the UID of its run, and step."""
         self._pins: dict[tuple[str, str], str] = {}
         """The name of the revision that a run has pinned, by its UID and the Tool."""
+        self._ends: dict[str, str] = {}
+        """The phase of a run that went when its time to live was over, by its UID."""
         self._absent: set[str] = set()
         """The UIDs of pods of which it was believed that they have not acted, and will not."""
 
@@ -129,6 +131,10 @@ class Promises:
             self._wanted.add(change.last)
         if change.plural == "agentruns" and change.after is not None:
             self._run_written(change.before or {}, change.after)
+        if change.plural == "agentruns" and change.after is None:
+            self._run_gone(change.last)
+        if change.plural == "configmaps" and change.after is not None:
+            self._claim_written(change.after["data"])
         if change.plural == "approvals" and change.after is not None:
             self._approval_written(change.before or {}, change.after)
         if change.plural == "pods" and change.before is None:
@@ -166,6 +172,29 @@ class Promises:
         if new.get("phase") in FINAL:
             self._ended_truthfully(after)
         self._world.note(standing(after))
+
+    def _run_gone(self, run: Body) -> None:
+        """A run that has done something goes by itself only if the claim of its task says how it has ended.
+
+        What has done nothing may lose its claim, or leave one by which others ask needlessly.
+        """
+        uid, space, key = run["metadata"]["uid"], run["metadata"]["namespace"], run["spec"].get("idempotencyKey")
+        if not key or uid in self._world.deleted_runs:
+            return
+        claim = self._world.api.find("configmaps", space, claim_name(space, key))
+        end = run["status"]["phase"]
+        if end != "Succeeded" and not any(it.run_uid == uid for it in self._world.ledger.effects):
+            return
+        self._ends[uid] = end
+        if claim is None:
+            self._world.violated(f"run {run['metadata']['name']} is gone, and no claim says how it has ended")
+        else:
+            self._claim_written(claim["data"])
+
+    def _claim_written(self, claim: Body) -> None:
+        end = self._ends.get(claim.get("runUid", ""))
+        if end and claim["state"] != end:
+            self._world.violated(f"the claim of {claim['task']} says {claim['state']} of a run that was {end}")
 
     def _ended_truthfully(self, run: Body) -> None:
         """What a final record says is what happened, and nothing goes on after it."""

@@ -10,7 +10,19 @@ import pytest
 from agentruns import answers, collecting, performing
 from agentruns.clock import utc_now
 from agentruns.cluster import APPROVALS, Body, Cluster, Resource
-from agentruns.core import aftermath, asking, attempts, lifecycle, look, patches, settling, starting, steps, underway
+from agentruns.core import (
+    aftermath,
+    asking,
+    attempts,
+    claim_writes,
+    lifecycle,
+    look,
+    patches,
+    settling,
+    starting,
+    steps,
+    underway,
+)
 from agentruns.core.actions import Action, CollectPods, ReleasePod, SettleApproval, Ungate
 from agentruns.core.attempts import Ended, Next, Outcome, Underway, examined, follows
 from agentruns.core.claims import turn_of
@@ -202,6 +214,13 @@ def _forgetting_whatever_runs_there_are(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(collecting, "claim_name", lambda *_: "")
 
 
+def _mending_no_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def whatever_has_become_of_the_run(_: Pass) -> None: ...
+
+    monkeypatch.setattr(Pass, "_expect_latest", whatever_has_become_of_the_run)
+    monkeypatch.setattr(claim_writes, "_mended", lambda *_: None)
+
+
 def _forgetting_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "take_list", lambda *_: None)
 
@@ -327,6 +346,11 @@ BUGS = {
         _forgetting_whatever_runs_there_are,
         "another run has acted for",
         frozenset({"run made again", "run deleted"}),
+    ),
+    "a claim left as an operator that slept has written it": Planted(
+        _mending_no_claim,
+        "of a run that was",
+        frozenset({"two operators", "freeze", "run cancelled", "run made again"}),
     ),
     "what vanished in a gap stays known": Planted(
         _forgetting_nothing, "not settled", frozenset({"watch gap", "pod torn out"})

@@ -40,7 +40,7 @@ from agentruns.core.questions import (
     PolicyEnforced,
     Question,
     ResultOf,
-    RunIsOver,
+    RunNow,
     StillStored,
     Stored,
     StoredOutput,
@@ -152,7 +152,7 @@ class Play:
                 return Stored(json.loads(text), values_in(text))
             case StillStored():
                 return None if question.ref.name in self.stored else Lost(f"ConfigMap {question.ref.name} is gone")
-            case ClaimOf() | RunIsOver() | PodsOf():
+            case ClaimOf() | RunNow() | PodsOf():
                 return self._of_task(question)
             case ResultOf():
                 return NoResult(complete=True)
@@ -171,8 +171,9 @@ class Play:
         match question:
             case ClaimOf():
                 return read_claim(self.claims[question.name]) if question.name in self.claims else None
-            case RunIsOver():
-                return all(it.run.metadata.uid != question.uid or it.run.is_final for it in self.others)
+            case RunNow():
+                there = [self, *self.others]
+                return next((it.run for it in there if it.run.metadata.uid == question.uid), None)
             case PodsOf():
                 return self.pods_of_gone_runs
 

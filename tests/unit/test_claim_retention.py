@@ -7,7 +7,7 @@ import pytest
 from agentruns.core.actions import DeleteRun, WriteClaim
 from agentruns.core.journal import SEGMENT
 from agentruns.core.observed import Refusal
-from agentruns.core.questions import ClaimOf
+from agentruns.core.questions import ClaimOf, Question, RunNow
 from agentruns.core.tasks import Claim, ClaimState, claim_manifest, read_claim
 
 from tests.unit.builders import NAMESPACE, NOW, a_run, a_step, a_tool, later
@@ -82,10 +82,18 @@ def test_a_run_that_ends_at_once_after_the_one_before_does_not_write_its_claim()
 
 
 @pytest.mark.parametrize("change", [{"goal": "another"}, {"desiredState": "Cancelled"}])
-def test_a_run_that_ends_by_no_claim_uses_none(change: dict[str, Any]) -> None:
-    first = done()
+def test_a_run_that_does_not_end_by_the_claim_of_its_key_has_used_it_all_the_same(change: dict[str, Any]) -> None:
+    """Made again and cancelled for months, it would find its task not done one day."""
+    run = another(done(), **change).go(3600)
+    assert (run.run.is_final, claim(run).last_used_at) == (True, later(3600))
+    assert due(run).actions(DeleteRun)
+    assert claim(run).last_used_at == later(3600 + TTL)
+
+
+def test_a_claim_under_which_nothing_was_done_is_used_by_nobody() -> None:
+    first = failed_having_read()
     written = writes(first)
-    assert another(first, **change).go(3600).run.is_final
+    assert another(first, desiredState="Cancelled").go(3600).run.is_final
     assert writes(first) == written
 
 
@@ -180,7 +188,6 @@ UNDONE = {"state": "Failed", "effects": "None"}
         lambda: removed(done()),
         lambda: removed(failed_having_paid()),
         lambda: changed(done(), state="?"),
-        lambda: changed(done(), state="InFlight"),
         lambda: changed(done(), state="InFlight", **THEIRS),
         lambda: changed(done(), **UNDONE, **THEIRS),
         lambda: changed(failed_having_paid(), **UNDONE, **THEIRS),
@@ -195,6 +202,30 @@ def test_a_run_for_which_no_claim_stands_outlives_its_time_and_is_looked_at_ever
     due(run)
     assert (run.actions(DeleteRun), run.status) == ([], before)
     assert run.decision.wake_at == run.now + timedelta(hours=1)
+
+
+def test_a_run_is_deleted_once_its_claim_says_again_how_it_has_ended() -> None:
+    """An operator that slept through the end may have written something else into it."""
+    run = done()
+    said = claim(run)
+    due(changed(run, state="InFlight", output=""))
+    assert run.actions(DeleteRun)
+    assert claim(run).says_the_same(said)
+    assert stands(another(run, gone=True).go()) == ("Succeeded", "AlreadyDone")
+
+
+class Gone(Play):
+    """A run that somebody deletes just as it is looked at."""
+
+    def _answer(self, question: Question) -> Any:
+        return None if isinstance(question, RunNow) else super()._answer(question)
+
+
+def test_a_run_that_is_gone_meanwhile_mends_no_claim() -> None:
+    run = changed(done(), state="InFlight")
+    before = dict(run.claims)
+    gone = due(Gone(run.run, claims=run.claims))
+    assert (gone.actions(DeleteRun), gone.claims) == ([], before)
 
 
 def test_a_run_whose_claim_cannot_be_written_outlives_its_time() -> None:

@@ -6,19 +6,16 @@ from typing import Final
 
 from agentruns.core.actions import WriteClaim
 from agentruns.core.claims import Free
-from agentruns.core.digests import compact
-from agentruns.core.journal import Journal
 from agentruns.core.naming import claim_name
 from agentruns.core.observed import Observed
-from agentruns.core.questions import ClaimOf, Lost
-from agentruns.core.records import HOLDING_STATES, EffectState, Phase, RunStatus, StepStatus
+from agentruns.core.questions import ClaimOf, Lost, RunNow
+from agentruns.core.records import Phase, RunStatus
 from agentruns.core.resources import AgentRun, Effect, ToolSpec
+from agentruns.core.task_outcome import may_have_had_effect, outcome
 from agentruns.core.tasks import Claim, ClaimState, Effects, claim_manifest, task_digest
 
 JUST_NOW: Final = timedelta(minutes=1)
 """How long a use of a claim need not be noted again: many runs of a task may come to their end at once."""
-_BY_ANOTHER: Final = frozenset({"AlreadyDone", "AlreadyFailed", "AlreadyCancelled"})
-"""Reasons of runs that have ended as an earlier one of their task did."""
 
 
 def claimed(run: AgentRun, turn: Free | Claim, tools: Iterable[ToolSpec]) -> WriteClaim | None:
@@ -47,12 +44,12 @@ def kept(run: AgentRun, status: RunStatus, seen: Observed) -> WriteClaim | str:
     claim, refusal = seen.answer(ClaimOf(name)), seen.refusals.get(name)
     own = isinstance(claim, Claim) and claim.run_uid == run.metadata.uid
     if not own and status.started_at is None:
-        return _used(run, status, seen)  # it has never held the task
+        return _used(run, seen)  # it has never held the task
     if isinstance(claim, Claim) and not own:
         return _lost(run, status, f"ConfigMap {name} names run {claim.run} by now")
     if isinstance(claim, Lost):
         return _lost(run, status, claim.message)
-    new = _outcome(claim or _own(run, ClaimState.IN_FLIGHT, Effects.NONE), run, status, seen)
+    new = outcome(claim or _own(run, ClaimState.IN_FLIGHT, Effects.NONE), run, status, seen)
     if claim and new.says_the_same(claim):
         return ""
     return _lost(run, status, refusal.message) if refusal else _written(run, new)
@@ -61,13 +58,13 @@ def kept(run: AgentRun, status: RunStatus, seen: Observed) -> WriteClaim | str:
 def _lost(run: AgentRun, status: RunStatus, why: str) -> str:
     stays = run.spec.ttl_after_finished is not None and _has_done_something(status)
     so = ", so ttlAfterFinished does not delete it" if stays else ""
-    return f"; later runs of its task will not find its outcome{so}: {why}"
+    return f"; later runs of its task may not find its outcome{so}: {why}"
 
 
-def _used(run: AgentRun, status: RunStatus, seen: Observed) -> WriteClaim | str:
-    """The claim by which a run ends, with the note that it has: so it is not forgotten soon after."""
+def _used(run: AgentRun, seen: Observed) -> WriteClaim | str:
+    """The claim of another run, with the note that one of the key was there: so it is not forgotten soon after."""
     claim = seen.answer(ClaimOf(_name(run)))
-    if status.reason not in _BY_ANOTHER or not isinstance(claim, Claim) or claim.unused_for(seen.now) < JUST_NOW:
+    if not isinstance(claim, Claim) or claim.is_undone or claim.unused_for(seen.now) < JUST_NOW:
         return ""
     if refusal := seen.refusals.get(_name(run)):
         return f"; it may be forgotten early, since its claim cannot be written: {refusal.message}"
@@ -79,20 +76,35 @@ def outlived(run: AgentRun, seen: Observed) -> WriteClaim | bool:
 
     If one does, a run made again from the same manifest ends as this one did. What has done nothing needs none.
     """
-    if not run.spec.idempotency_key or not _has_done_something(run.status):
+    if not run.spec.idempotency_key:
         return True
     name = _name(run)
     claim = seen.answer(ClaimOf(name))
+    own = isinstance(claim, Claim) and claim.run_uid == run.metadata.uid
+    if isinstance(claim, Claim) and own and name not in seen.refusals and (true := _mended(claim, run, seen)):
+        return _written(run, true)
+    needed = _has_done_something(run.status)
     if not isinstance(claim, Claim) or name in seen.refusals or claim.state is ClaimState.IN_FLIGHT:
-        return False
+        return not needed
     if claim.is_undone:
-        return claim.run_uid == run.metadata.uid
+        return own or not needed
     return claim.unused_for(seen.now) < JUST_NOW or _written(run, claim.used(seen.now))
+
+
+def _mended(claim: Claim, run: AgentRun, seen: Observed) -> Claim | None:
+    """What the claim of a run that is over should say; None if it does.
+
+    An operator that slept through the end may have written something else into it. Of a run that is over not all is
+    kept in memory, so it is asked for.
+    """
+    now = seen.answer(RunNow(run.metadata.name, run.metadata.uid))
+    true = outcome(claim, now, now.status, seen) if now else claim
+    return None if true.says_the_same(claim) else true
 
 
 def _has_done_something(status: RunStatus) -> bool:
     """Whether a run that is over has a result, or may have had an effect; its journal is not read for that."""
-    return status.phase is Phase.SUCCEEDED or bool(status.journal) or any(map(_may_have_had_one, status.steps))
+    return status.phase is Phase.SUCCEEDED or bool(status.journal) or any(map(may_have_had_effect, status.steps))
 
 
 def _name(run: AgentRun) -> str:
@@ -113,32 +125,3 @@ def _own(run: AgentRun, state: ClaimState, effects: Effects) -> Claim:
         state=state,
         effects=effects,
     )
-
-
-def _outcome(claim: Claim, run: AgentRun, status: RunStatus, seen: Observed) -> Claim:
-    """A run's own claim with what the run has come to.
-
-    Effects that were left in it at the run's end stay possible: whoever knows of none now may have slept meanwhile.
-    """
-    told = claim.state is not ClaimState.IN_FLIGHT and claim.effects is Effects.POSSIBLE
-    update = {
-        "state": ClaimState(status.phase.value),
-        "effects": Effects.POSSIBLE if told or _may_have_acted(run, status, seen) else claim.effects_before,
-        "reason": status.reason,
-        "message": status.message,
-        "output": compact(status.output).decode() if status.output else "",
-        "finished_at": status.finished_at,
-    }
-    return claim.model_copy(update=update)
-
-
-def _may_have_acted(run: AgentRun, status: RunStatus, seen: Observed) -> bool:
-    """Whether any step, also one in the journal, has had an effect, or may have."""
-    records = Journal(run, status.journal).all_records(status.steps, seen)
-    if isinstance(records, Lost):
-        return True
-    return any(map(_may_have_had_one, records))
-
-
-def _may_have_had_one(step: StepStatus) -> bool:
-    return step.effect_state is not EffectState.NONE or step.state in HOLDING_STATES

@@ -12,11 +12,12 @@ from agentruns.core.attempts import may_run
 from agentruns.core.digests import compact
 from agentruns.core.naming import claim_name
 from agentruns.core.observed import Observed
-from agentruns.core.questions import ClaimOf, GivenOutput, Lost, PodsOf, RunIsOver
-from agentruns.core.records import Phase, RecordedDecision, WaitingFor
+from agentruns.core.questions import ClaimOf, GivenOutput, Lost, PodsOf, RunNow
+from agentruns.core.records import FORMAT_VERSION, Phase, RecordedDecision, WaitingFor
 from agentruns.core.resources import AgentRun
 from agentruns.core.sizes import OUTPUT_LIMIT
 from agentruns.core.starting import RETRY_REFUSED
+from agentruns.core.task_outcome import outcome
 from agentruns.core.tasks import Claim, ClaimState, Effects, claim_manifest, task_digest
 
 TASK_PATIENCE: Final = timedelta(minutes=5)
@@ -60,14 +61,26 @@ def turn_of(run: AgentRun, seen: Observed) -> Claim | Free | Turned | None:
     differs = claim.digest != task_digest(run)
     if differs and not claim.is_undone:
         return _conflict(name, claim)
-    if seen.same_task or not seen.answer(RunIsOver(claim.run, claim.run_uid)):
+    holder = None if seen.same_task else seen.answer(RunNow(claim.run, claim.run_uid))
+    if seen.same_task or (holder and not holder.is_final):
         if differs and claim.state is ClaimState.IN_FLIGHT:
             return _conflict(name, claim)
         return _held(run, seen.same_task[0] if seen.same_task else claim.run, seen)
-    left = seen.answer(ClaimOf(name, after=claim.run_uid))  # it was written before the run was over
-    if not isinstance(left, Claim) or left.run_uid != claim.run_uid:
+    left = _left_by(holder, claim, ClaimOf(name, after=claim.run_uid), seen)
+    if left is None:
         return _held(run, claim.run, seen, timedelta(seconds=1))
     return _conflict(name, left) if differs and not left.is_undone else _after(run, left, seen)
+
+
+def _left_by(holder: AgentRun | None, claim: Claim, once_over: ClaimOf, seen: Observed) -> Claim | None:
+    """What a run that is over, or gone, has left of its task; None if another has that by now.
+
+    Its own record counts as long as it is there: an operator that slept through its end may have written the claim.
+    """
+    if holder and holder.status.format_version <= FORMAT_VERSION:
+        return outcome(claim, holder, holder.status, seen)
+    left = seen.answer(once_over)  # it was written before the run was over
+    return left if isinstance(left, Claim) and left.run_uid == claim.run_uid else None
 
 
 def _held(run: AgentRun, holder: str, seen: Observed, patience: timedelta = TASK_PATIENCE) -> Turned:

@@ -117,8 +117,8 @@ class ClaimOf:
 
 
 @dataclass(frozen=True)
-class RunIsOver:
-    """Has the API server, asked now, no run of this name and UID, or has that come to its end? Answered by bool."""
+class RunNow:
+    """What does the API server, asked now, have of the run of this name and UID? Answered by AgentRun, or by None."""
 
     name: str
     uid: str
@@ -132,7 +132,7 @@ class PodsOf:
 
 
 Costly = Evaluation | Validation
-OfTasks = ClaimOf | RunIsOver | PodsOf
+OfTasks = ClaimOf | RunNow | PodsOf
 """Questions about a task whose answers change with every claim that is written."""
 Content = StoredOutput | JournalSegment | PinnedSpec
 """What the digest that the question has says for good."""

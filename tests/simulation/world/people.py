@@ -22,8 +22,6 @@ class People:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._deleted: set[str] = set()
-        """The UIDs of runs that a person has deleted."""
 
     def changed(self, change: Change) -> None:
         """A new question is answered, a new run is meddled with, a pod is in somebody's way, one in Git is missed."""
@@ -76,13 +74,13 @@ class People:
             await asyncio.sleep(world.delay(100.0 if _is_in_git(run) else 4.0))
             if self._current("agentruns", run):
                 world.note(f"a person deletes run {run['metadata']['name']}")
-                self._deleted.add(run["metadata"]["uid"])
+                self._world.deleted_runs.add(run["metadata"]["uid"])
                 world.api.delete("agentruns", *_place(run))
                 self._makes_again(run)
 
     async def _misses(self, run: Body) -> None:
         """What is in Git and went by itself is made again after a while."""
-        if _is_in_git(run) and run["metadata"]["uid"] not in self._deleted:
+        if _is_in_git(run) and run["metadata"]["uid"] not in self._world.deleted_runs:
             await asyncio.sleep(min(self._world.delay(5.0), 30.0))
             self._makes_again(run)
 

@@ -26,6 +26,8 @@ class World:
         self.ledger = Ledger()
         self.torn_out: set[str] = set()
         """The UIDs of pods that a person took away from everybody."""
+        self.deleted_runs: set[str] = set()
+        """The UIDs of runs that a person has deleted."""
         self.limits = Limits(
             active_pods=self.random.choice((0, 0, 1, 3)), active_pods_per_namespace=self.random.choice((0, 0, 1, 2))
         )
