@@ -190,6 +190,38 @@ def test_arguments_that_read_other_steps_are_checked_when_they_are_known() -> No
     assert decide(run, seen(tools={"a": a_tool(), "b": a_tool(inputSchema=STRICT)})).status.phase is Phase.RUNNING
 
 
+CLOSED = {"required": ["order"], "properties": {"order": {"type": "string"}}, "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("args", "schema", "said"),
+    [
+        ({"oder": "${steps.a.output}"}, STRICT, '"order" is a required property'),
+        ({"order": "${steps.a.output}", "oder": 1}, CLOSED, "Additional properties are not allowed ('oder' was"),
+        ({"order": "${steps.a.output}", "oder": 1}, {**CLOSED, "patternProperties": {"^o": {"type": "null"}}}, ""),
+        ({"order": "${steps.a.output}", "oder": 1}, {**CLOSED, "additionalProperties": {"type": "null"}}, ""),
+    ],
+)
+def test_the_names_of_arguments_are_checked_though_their_values_are_not_known(
+    args: dict[str, Any], schema: dict[str, Any], said: str
+) -> None:
+    run = a_run(a_step("a"), a_step("b", args=args))
+    found = decide(run, seen(tools={"a": a_tool(settle=None), "b": a_tool(inputSchema=schema)})).status
+    assert (found.phase is Phase.FAILED) is bool(said)
+    assert said in found.message
+
+
+def test_the_names_of_arguments_must_fit_the_settle_tool_as_well() -> None:
+    run = a_run(a_step("a"), a_step("b", args={"oder": "${steps.a.output}"}))
+    tools = {
+        "a": a_tool(),
+        "b": a_tool(settle={"tool": "find", "happened": "true"}),
+        "find": a_tool(inputSchema=STRICT),
+    }
+    said = decide(run, seen(tools=tools)).status.message
+    assert said.startswith("steps[1] (b): args do not fit the inputSchema of tool find: ")
+
+
 def test_what_a_step_that_is_skipped_from_the_beginning_would_be_given_may_be_missing() -> None:
     tell = a_step("tell", args={"whom": "${run.input.mail}"}, when="has(run.input.mail)")
     run = a_run(tell, a_step("b"))

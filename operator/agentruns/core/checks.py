@@ -8,7 +8,7 @@ from agentruns.core import schemas
 from agentruns.core.digests import compact, require_flat
 from agentruns.core.expressions import Expression, compiled
 from agentruns.core.files import MAX_INPUT
-from agentruns.core.inputs import Reader, arguments
+from agentruns.core.inputs import Reader, arguments, require_names
 from agentruns.core.model import in_seconds
 from agentruns.core.network import check_egress
 from agentruns.core.observed import Observed
@@ -167,11 +167,11 @@ def _check_step(place: int, needs: Needs, tools: Mapping[str, ToolSpec], reader:
         if not _may_run(step, reader):
             return  # what it would be given may be missing for that very reason
         _require_values([*expressions_in(step.args, "args"), *expressions_in(step.why, "why")], reader)
-        if not reads_steps:
-            arguments(step, reader, tool, reader.seen)
-            if tool.settle:
-                settles = step.model_copy(update={"tool": tool.settle.tool})
-                arguments(settles, reader, tools[settles.tool], reader.seen)
+        fit = require_names if reads_steps else partial(arguments, reader=reader)
+        fit(step, tool=tool, seen=reader.seen)
+        if tool.settle:
+            settles = step.model_copy(update={"tool": tool.settle.tool})
+            fit(settles, tool=tools[settles.tool], seen=reader.seen)
 
 
 def _may_run(step: Step, reader: Reader) -> bool:

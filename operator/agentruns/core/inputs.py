@@ -160,9 +160,18 @@ def arguments(step: Step, reader: Reader, tool: ToolSpec, seen: Observed) -> Arg
     big = _big(step.args, reader)
     small = expanded(spliced(step.args, dict.fromkeys(big)), "args", reader)
     args = spliced(small, {place: part.value for place, part in big.items()})
-    if tool.input_schema and (wrong := schemas.problems(tool.input_schema, args, seen)):
-        raise Problem(f"args do not fit the inputSchema of tool {step.tool}: {wrong}")
+    _require_fit(args, tool.input_schema, step.tool, seen)
     return Arguments(args, big)
+
+
+def require_names(step: Step, tool: ToolSpec, seen: Observed) -> None:
+    """Raises Problem if a step, whatever its expressions come to, names an argument wrongly or lacks one."""
+    _require_fit(step.args, schemas.of_names(tool.input_schema), step.tool, seen)
+
+
+def _require_fit(args: Any, schema: dict[str, Any], tool: str, seen: Observed) -> None:
+    if schema and (wrong := schemas.problems(schema, args, seen)):
+        raise Problem(f"args do not fit the inputSchema of tool {tool}: {wrong}")
 
 
 def _big(args: Any, reader: Reader) -> dict[Path, Part]:

@@ -43,6 +43,15 @@ def check(schema: dict[str, Any]) -> None:
         raise SchemaError(f"{at}JSON Schema has no keyword {keyword!r}; correct it, or begin it with {EXTENSION}")
 
 
+def of_names(schema: dict[str, Any]) -> dict[str, Any]:
+    """What a schema says of an object's names alone: of one whose values are not known yet, that much can be told."""
+    found = {"required": schema["required"]} if "required" in schema else {}
+    if schema.get("additionalProperties") is not False:
+        return found
+    known = {it: dict.fromkeys(schema.get(it) or {}, True) for it in ("properties", "patternProperties")}
+    return {**found, **known, "additionalProperties": False}
+
+
 def problems(schema: dict[str, Any], value: Any, seen: Observed) -> str:
     """What is wrong with a value, naming fields and never their contents; empty if nothing is."""
     schema_text, value_text = json.dumps(schema, sort_keys=True), json.dumps(value)
