@@ -230,16 +230,23 @@ def test_where_an_argument_comes_from_a_file_the_file_is_part_of_what_is_shown()
     assert shown_digest(shown | {"files": []}) == shown_digest(shown)
 
 
+LOST = StepStatus(name="lookup", pod="run-lookup-1", message="exit code\n137")
+
+
 def test_a_rejection_that_may_be_is_announced_as_such() -> None:
     goes_on = step(onFailure="Continue")
     assert request(onFailure="Continue")["onReject"] == "the step ends as Failed, Rejected; the run goes on"
-    doubt = doubt_request(Reader(a_run(), {}, seen()), goes_on, an_attempt(), "lost")
+    doubt = doubt_request(Reader(a_run(), {}, seen()), goes_on, an_attempt(), LOST)
     assert doubt["onFail"] == "the step ends as Failed, InDoubt; the run goes on"
 
 
 def test_a_person_is_shown_what_is_known_of_a_doubt() -> None:
-    shown = doubt_request(Reader(a_run(), {}, seen()), step(), an_attempt(), "exit code\n137")
+    shown = doubt_request(Reader(a_run(), {}, seen()), step(), an_attempt(), LOST)
     assert shown["outcome"] == "exit code\\u000a137"
+    assert shown["because"] == (
+        "the outcome of this step is unknown, and the tool is not safe to repeat; "
+        f"if anything, pod run-lookup-1 did it under the key {an_attempt().idempotency_key}"
+    )
     assert shown["summary"] == "Did this happen? Run lookup"
     assert (shown["onHappened"], shown["onRunAgain"], shown["onFail"]) == (
         "the run goes on from the output that you give",
@@ -247,7 +254,7 @@ def test_a_person_is_shown_what_is_known_of_a_doubt() -> None:
         "the run ends as Failed, InDoubt",
     )
     assert not shown.keys() & {"onApprove", "onReject"}
-    held = doubt_request(Reader(a_run(), {}, seen()), step(), an_attempt(tool=a_tool(outputSchema={"a": {}})), "lost")
+    held = doubt_request(Reader(a_run(), {}, seen()), step(), an_attempt(tool=a_tool(outputSchema={"a": {}})), LOST)
     assert held["onHappened"].endswith(', which must fit the outputSchema {"a":{}}')
     assert shown["args"] == {"order": "4711"}
 

@@ -220,7 +220,7 @@ def test_a_request_has_published_fields_only() -> None:
     reference = OutputRef(name="o", key="k", digest="d", bytes=1)
     file = File(("a",), Part("lookup", reference, (), "x", 3))
     effect = effect_request(Reader(run, {}, seen()), step, an_attempt(args={"a": "x"}, files=(file,)))
-    doubt = doubt_request(Reader(run, {}, seen()), step, an_attempt(), "lost")
+    doubt = doubt_request(Reader(run, {}, seen()), step, an_attempt(), StepStatus(name="a", message="lost"))
     assert set(effect) | set(doubt) == set(described["properties"])
     assert set(effect["files"][0]) == set(described["properties"]["files"]["items"]["properties"])
     assert set(effect["tool"]) == set(described["properties"]["tool"]["properties"])

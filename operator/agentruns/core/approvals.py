@@ -132,16 +132,19 @@ def effect_request(reader: Reader, step: Step, attempt: Attempt) -> dict[str, An
     }
 
 
-def doubt_request(reader: Reader, step: Step, attempt: Attempt, outcome: str) -> dict[str, Any]:
-    """Everything a person needs to say what became of an effect."""
+def doubt_request(reader: Reader, step: Step, attempt: Attempt, record: StepStatus) -> dict[str, Any]:
+    """Everything a person needs to say what became of the effect of a step that stands as recorded."""
     common = _common(reader, step, attempt)
     schema = attempt.tool.output_schema
     fits = f", which must fit the outputSchema {compact(schema).decode()}" if schema else ""
     return {
         **common,
         "summary": escaped(f"Did this happen? {common['summary']}"),
-        "because": "the outcome of this step is unknown, and the tool is not safe to repeat",
-        "outcome": escaped(outcome),
+        "because": escaped(
+            "the outcome of this step is unknown, and the tool is not safe to repeat; "
+            f"if anything, pod {record.pod} did it under the key {attempt.idempotency_key}"
+        ),
+        "outcome": escaped(record.message),
         "onHappened": escaped(f"the run goes on from the output that you give{fits}"),
         "onRunAgain": f"{step.tool} runs once more, with these arguments: if it did happen, it happens twice",
         "onFail": _on_no(step, "InDoubt"),

@@ -69,7 +69,7 @@ def doubted(look: Look) -> Moved:
         attempt = look.attempt()
     except Problem as problem:  # what was sent cannot be shown any more; it is in doubt all the same
         return Moved(look.recording(reason=problem.reason, message=str(problem), approval="").record)
-    request = doubt_request(look.reader, look.step, attempt, look.record.message)
+    request = doubt_request(look.reader, look.step, attempt, look.record)
     question = demand(look.run, look.step, attempt, "InDoubt", request)
     reason = "AwaitingDecision" if look.record.reason in HINDRANCES else look.record.reason
     asks = _asks(look, question).recording(reason=reason)
