@@ -135,6 +135,8 @@ class Promises:
             self._run_gone(change.last)
         if change.plural == "configmaps" and change.after is not None:
             self._claim_written(change.after["data"])
+        if change.plural == "configmaps" and change.after is None:
+            self._ends.pop(change.last["data"].get("runUid", ""), None)  # what came of it is forgotten
         if change.plural == "approvals" and change.after is not None:
             self._approval_written(change.before or {}, change.after)
         if change.plural == "pods" and change.before is None:
@@ -217,16 +219,17 @@ class Promises:
     def _ended_before_its_pod(self, run: Body, step: Body, running: str) -> None:
         """Only a person, or a settle tool's yes, ends a step whose node does not answer; its effect is not denied.
 
-        Past its hard end a run that is being ended lets go of what may be repeated, and any of what has said how it is.
+        A call of a settle tool only reads, and nobody waits for it once its node was given up. Past its hard end a run
+        that is being ended lets go of what may be repeated, and any of what has said how it is.
         """
         by_hand = (step.get("decision") or {}).get("verdict") in ("Happened", "Fail")
         settled = step["state"] == "Succeeded" and "says that it happened" in step.get("message", "")
-        told = running in self._given_up and (by_hand or settled)
+        told = running in self._given_up and (by_hand or settled or is_settle_call(step["name"]))
         effect = self._wanted.effect(run, step["name"])
         over = self._world.loop.time() >= self._begun[running] + HARD_END - 1  # its kubelet tells whole seconds
         over = over and step["state"] != "Succeeded" and (effect != "NonIdempotent" or running in self._said)
-        denied = step.get("effectState") not in ("MayBeDone", "Done")
-        silent = effect != "ReadOnly" and running not in self._said
+        denied = effect != "ReadOnly" and step.get("effectState") not in ("MayBeDone", "Done")
+        silent = running not in self._said
         if not (told or over) or running != step.get("podUID") or (denied and (told or silent)):
             self._world.violated(f"run {run['metadata']['name']} is final while its step {step['name']} still runs")
 
