@@ -18,13 +18,15 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="print everything that happened in it")
     parser.add_argument("--count", type=int, default=2000, help="how many seeds")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--harsh", action="store_true", help="six habits are at work in each for certain, and often")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     if arguments.seed is not None:
-        course = simulated(arguments.seed, traced=arguments.trace)
+        course = simulated(arguments.seed, harsh=arguments.harsh, traced=arguments.trace)
         print("\n".join(course.trace))
         return _said([course])
-    with courses(range(arguments.first, arguments.first + arguments.count)) as them:
+    seeds = range(arguments.first, arguments.first + arguments.count)
+    with courses(seeds, harsh=arguments.harsh) as them:
         return _said(them)
 
 

@@ -9,7 +9,10 @@ from tests.simulation.simulation import Course, simulated
 
 
 @contextmanager
-def courses(seeds: range, habits: frozenset[str] = frozenset(), *, traced: bool = False) -> Iterator[Iterator[Course]]:
+def courses(
+    seeds: range, habits: frozenset[str] = frozenset(), *, harsh: bool = False, traced: bool = False
+) -> Iterator[Iterator[Course]]:
     """One course after the other, as they come to their end; the processes have what the test has patched."""
     with get_context("fork").Pool() as pool:
-        yield pool.imap_unordered(partial(simulated, habits=habits, traced=traced), seeds, chunksize=4)
+        one = partial(simulated, habits=habits, harsh=harsh, traced=traced)
+        yield pool.imap_unordered(one, seeds, chunksize=4)

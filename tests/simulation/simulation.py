@@ -17,6 +17,7 @@ from tests.simulation.scenario import manifests
 from tests.simulation.sights import Sights, Step
 from tests.simulation.world.api import request
 from tests.simulation.world.garbage import GarbageCollector
+from tests.simulation.world.habits import harsh_ones
 from tests.simulation.world.kubelet import Kubelet
 from tests.simulation.world.people import People
 from tests.simulation.world.world import World
@@ -46,10 +47,10 @@ class Course:
     """How pods went on; this and the trace only of what is traced."""
 
 
-def simulated(seed: int, *, habits: frozenset[str] = frozenset(), traced: bool = False) -> Course:
-    """The course of a seed: the same every time."""
+def simulated(seed: int, *, habits: frozenset[str] = frozenset(), harsh: bool = False, traced: bool = False) -> Course:
+    """The course of a seed, the same every time; in a harsh world six habits are at work, and often, for certain."""
     loop = VirtualLoop()
-    world = World(seed, loop, habits)
+    world = World(seed, loop, habits | harsh_ones(seed) if harsh else habits)
     loop.set_exception_handler(lambda _, context: world.broke(context))
     world.traced = traced
     random.seed(seed)

@@ -60,6 +60,12 @@ NEWER: Final = {
 
 ALL: Final = {**LIKELIHOOD, **NEWER}
 _OFTEN: Final = 5
+_HARSH: Final = 6
+
+
+def harsh_ones(seed: int) -> frozenset[str]:
+    """The habits that a seed has for certain, and often, where its world is to be a harsh one."""
+    return frozenset(Random(f"{seed} harsh").sample(sorted(ALL), _HARSH))
 
 
 class Habits:
