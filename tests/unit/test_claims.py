@@ -292,6 +292,13 @@ def test_the_record_of_a_run_that_is_there_counts_whatever_its_claim_says(end: A
     assert (second.status.output, second.states()) == (as_it_is.status.output, as_it_is.states())
 
 
+def test_another_spec_finds_the_key_of_a_run_that_has_done_nothing_whatever_its_claim_says() -> None:
+    first = failed_having_read()
+    wrong = {"state": "InFlight", "effects": "Possible"}
+    first.claims[NAME] |= {"data": first.claims[NAME]["data"] | wrong}
+    assert another(first, goal="another").go().states() == {"look": "Prepared"}
+
+
 def test_of_a_run_that_a_later_release_has_ended_the_claim_tells() -> None:
     first = done()
     status = RunStatus(phase=Phase.SUCCEEDED, format_version=FORMAT_VERSION + 1)

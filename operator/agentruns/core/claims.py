@@ -59,11 +59,9 @@ def turn_of(run: AgentRun, seen: Observed) -> Claim | Free | Turned | None:
     if claim.run_uid == run.metadata.uid:
         return claim if claim.state is ClaimState.IN_FLIGHT else _as_it_says(claim)
     differs = claim.digest != task_digest(run)
-    if differs and not claim.is_undone:
-        return _conflict(name, claim)
     holder = None if seen.same_task else seen.answer(RunNow(claim.run, claim.run_uid))
     if seen.same_task or (holder and not holder.is_final):
-        if differs and claim.state is ClaimState.IN_FLIGHT:
+        if differs and (claim.state is ClaimState.IN_FLIGHT or not claim.is_undone):
             return _conflict(name, claim)
         return _held(run, seen.same_task[0] if seen.same_task else claim.run, seen)
     left = _left_by(holder, claim, ClaimOf(name, after=claim.run_uid), seen)
