@@ -163,3 +163,9 @@ def test_what_may_take_long_is_asked_of_the_shell(schema: dict[str, Any], value:
     [question] = asked.value.questions
     assert question == Validation(json.dumps(schema, sort_keys=True), json.dumps(value))
     assert problems(schema, value, seen(answers={question: "too long"})) == "too long"
+
+
+@pytest.mark.parametrize("name", ["4711", "007", "a"])
+def test_what_is_wrong_with_a_member_is_said_whatever_its_name(name: str) -> None:
+    """The library takes names of digits for places in a list."""
+    assert 'is not of type "string", but number' in validated('{"additionalProperties": {"type": "string"}}', {name: 1})

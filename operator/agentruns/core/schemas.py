@@ -65,7 +65,7 @@ def validated(schema_text: str, value: Any) -> str:
     """What is wrong with a value, computed here and now, however long it takes; empty if nothing is."""
     found = []
     for error in _validator(schema_text).iter_errors(value):
-        found.append(_sentence(error) + _kind_of(value, error))
+        found.append(_sentence(error) + _kind_of(error))
         if len(found) == _SHOWN:
             break
     return "; ".join(found)
@@ -119,13 +119,9 @@ def _sentence(error: ValidationError) -> str:
     return f"{place}: {error.message}" if place else error.message
 
 
-def _kind_of(value: Any, error: ValidationError) -> str:
+def _kind_of(error: ValidationError) -> str:
     """What the value is instead, where it is of a wrong type."""
-    if error.kind.name != "type":
-        return ""
-    for part in error.instance_path:
-        value = value[part]
-    return f", but {json_type(value)}"
+    return f", but {json_type(error.instance)}" if error.kind.name == "type" else ""
 
 
 def _place(error: ValidationError) -> str:
