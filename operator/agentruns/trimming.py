@@ -48,11 +48,16 @@ def _is_newer(body: dict[str, Any]) -> bool:
 
 
 def _newer(body: dict[str, Any]) -> AgentRun:
-    """A run whose status a later release has written: nothing is read but that, whether it is over, and conditions."""
+    """A run whose status a later release has written: only that, its task, whether it is over, and conditions are read.
+
+    It counts as begun from its creation on: others of its task wait for it.
+    """
     status = {key: body["status"][key] for key in ("formatVersion", "conditions") if key in body["status"]}
+    status["startedAt"] = body["metadata"]["creationTimestamp"]
     if body["status"].get("phase") in FINAL_PHASES:
         status["phase"] = body["status"]["phase"]
-    return AgentRun.model_validate({**body, "spec": {"steps": []}, "status": status})
+    spec = {"steps": [], "idempotencyKey": body["spec"].get("idempotencyKey")}
+    return AgentRun.model_validate({**body, "spec": spec, "status": status})
 
 
 def _rest(run: AgentRun) -> RunStatus:

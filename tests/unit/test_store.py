@@ -297,6 +297,20 @@ def test_a_spec_is_read_once_as_long_as_it_is_the_same(world: Seen) -> None:
     assert (after.spec is before.spec, after.status.phase) == (True, "Running")
 
 
+def test_others_of_its_task_wait_for_a_run_that_a_later_release_is_at() -> None:
+    store = Store(lambda _: None, lambda _: None)
+    for name, status in (
+        ("new", {"formatVersion": 99}),
+        ("done", {"formatVersion": 99, "phase": "Failed"}),
+        ("old", {}),
+    ):
+        run = body(
+            "AgentRun", name, 1, spec={"idempotencyKey": "k", "steps": [{"name": "a", "tool": "a"}]}, status=status
+        )
+        store.take("AgentRun", run)
+    assert store.same_task(store.runs[NAMESPACE, "old"]) == ("new",)
+
+
 def test_of_a_status_that_a_later_release_has_written_nothing_is_taken_for_known(world: Seen) -> None:
     strange: dict[str, Any] = {"phase": "Dreaming", "steps": [{"name": "a", "state": "Asleep", "attempt": "two"}]}
     condition = {"type": "Stalled", "status": "True", "reason": "A", "lastTransitionTime": NOW.isoformat()}
