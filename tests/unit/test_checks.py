@@ -228,6 +228,16 @@ def test_what_a_step_that_is_skipped_from_the_beginning_would_be_given_may_be_mi
     assert decide(run, seen(tools={"tell": a_tool(), "b": a_tool()})).status.phase is Phase.RUNNING
 
 
+@pytest.mark.parametrize("when", ["has(run.input.mail) && steps.a.output.ok", "has(run.input.mail)"])
+def test_what_a_step_that_may_be_skipped_would_be_given_may_be_missing(when: str) -> None:
+    tell = a_step("tell", args={"whom": "${run.input.mail}"}, when=when)
+    tools = {"a": a_tool(), "tell": a_tool(inputSchema={"required": ["whom"]})}
+    assert decide(a_run(a_step("a"), tell), seen(tools=tools)).status.phase is Phase.RUNNING
+    tell |= {"args": {"who": "${run.input.mail}"}}
+    found = decide(a_run(a_step("a"), tell), seen(tools=tools)).status
+    assert found.message.startswith("steps[1] (tell): args do not fit the inputSchema of tool tell: ")
+
+
 def test_a_step_of_a_sequence_may_read_every_step_above() -> None:
     reads = {"x": "${steps.a.output}", "y": "${steps.b.output}"}
     run = a_run(a_step("a"), a_step("b"), a_step("c", args=reads))

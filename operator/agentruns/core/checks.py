@@ -164,20 +164,20 @@ def _check_step(place: int, needs: Needs, tools: Mapping[str, ToolSpec], reader:
             reads_steps |= field.startswith("args") and bool(expression.steps)
         for at, rule in enumerate(step.verify):
             _check_source(f"verify[{at}].expression", rule.expression, "result", "args")
-        if not _may_run(step, reader):
-            return  # what it would be given may be missing for that very reason
-        _require_values([*expressions_in(step.args, "args"), *expressions_in(step.why, "why")], reader)
-        fit = require_names if reads_steps else partial(arguments, reader=reader)
+        certain = _runs_for_certain(step, reader)
+        if certain:
+            _require_values([*expressions_in(step.args, "args"), *expressions_in(step.why, "why")], reader)
+        fit = partial(arguments, reader=reader) if certain and not reads_steps else require_names
         fit(step, tool=tool, seen=reader.seen)
         if tool.settle:
             settles = step.model_copy(update={"tool": tool.settle.tool})
             fit(settles, tool=tools[settles.tool], seen=reader.seen)
 
 
-def _may_run(step: Step, reader: Reader) -> bool:
-    """Whether what is known at the beginning does not have the step skipped; Problem if that cannot be told from it."""
+def _runs_for_certain(step: Step, reader: Reader) -> bool:
+    """Whether no `when` has it skipped, for which what it would be given may be missing; Problem if that is wrong."""
     if not step.when or compiled(step.when).steps:
-        return True
+        return not step.when
     with within("when"):
         return reader.truth(step.when)
 
