@@ -60,8 +60,9 @@ class Promises:
         if not self._stored(uid):
             return  # torn out before its kubelet heard of it: what it does is outside of what is promised
         other = self._running.get(place, uid)
-        answered = is_settle_call(place[1]) and other in self._world.ledger.printed  # it reads, and nobody waits for it
-        if other != uid and self._stored(other) and not answered:
+        unwanted = other in self._world.ledger.printed or other in self._given_up
+        harmless = is_settle_call(place[1]) and unwanted  # it reads, and nobody waits for it
+        if other != uid and self._stored(other) and not harmless:
             self._world.violated(f"two attempts of step {place[1]} run at once")
         self._running[place] = uid
 
@@ -194,7 +195,12 @@ class Promises:
             self._claim_written(claim["data"])
 
     def _claim_written(self, claim: Body) -> None:
-        end = self._ends.get(claim.get("runUid", ""))
+        uid = claim.get("runUid", "")
+        run = next((it for it in self._world.api.all("agentruns") if it["metadata"]["uid"] == uid), None)
+        undone = uid and claim["effects"] == "None" and claim["state"] in ("Failed", "Cancelled")
+        if undone and run and (run.get("status") or {}).get("phase") not in FINAL:
+            self._world.violated(f"the claim of {claim['task']} says that nothing was done, and its run may go on")
+        end = self._ends.get(uid)
         if end and claim["state"] != end:
             self._world.violated(f"the claim of {claim['task']} says {claim['state']} of a run that was {end}")
 

@@ -23,17 +23,19 @@ from agentruns.core import (
     steps,
     underway,
 )
-from agentruns.core.actions import Action, CollectPods, ReleasePod, SettleApproval, Ungate
+from agentruns.core.actions import Action, CollectPods, ReleasePod, SettleApproval, Ungate, WriteClaim
 from agentruns.core.attempts import Ended, Next, Outcome, Underway, examined, follows
 from agentruns.core.claims import turn_of
 from agentruns.core.inputs import Attempt
 from agentruns.core.look import Look, Moved
 from agentruns.core.model import Metadata, Status, rfc3339
-from agentruns.core.naming import revision_label, settle_call
+from agentruns.core.naming import claim_name, revision_label, settle_call
 from agentruns.core.observed import NoResult, Observed, PodSeen
-from agentruns.core.questions import PodIsGone, ResultOf
+from agentruns.core.questions import ClaimOf, PodIsGone, ResultOf
 from agentruns.core.records import RecordedDecision, RunStatus, StepState, StepStatus
 from agentruns.core.resources import AgentRun, Effect
+from agentruns.core.task_outcome import outcome
+from agentruns.core.tasks import Claim, claim_manifest
 from agentruns.performing import Performer
 from agentruns.reconciler import Pass
 from agentruns.room import Room
@@ -218,7 +220,19 @@ def _mending_no_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     async def whatever_has_become_of_the_run(_: Pass) -> None: ...
 
     monkeypatch.setattr(Pass, "_expect_latest", whatever_has_become_of_the_run)
-    monkeypatch.setattr(claim_writes, "_mended", lambda *_: None)
+    for user in (claim_writes, aftermath):
+        monkeypatch.setattr(user, "mended", lambda *_: None)
+
+
+def _claiming_early_that_nothing_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_once(run: AgentRun, status: RunStatus, seen: Observed) -> WriteClaim | str:
+        claim = seen.answer(ClaimOf(claim_name(run.metadata.namespace, run.spec.idempotency_key or "")))
+        if not isinstance(claim, Claim) or claim.run_uid != run.metadata.uid:
+            return claim_writes.kept(run, status, seen)
+        new = outcome(claim, run, status, seen)
+        return "" if new.says_the_same(claim) else WriteClaim(claim_manifest(run.metadata.namespace, new))
+
+    monkeypatch.setattr(lifecycle, "kept", at_once)
 
 
 def _forgetting_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,6 +360,9 @@ BUGS = {
         _forgetting_whatever_runs_there_are,
         "another run has acted for",
         frozenset({"run made again", "run deleted"}),
+    ),
+    "a claim that says before the end that nothing was done": Planted(
+        _claiming_early_that_nothing_was_done, "its run may go on", frozenset({"run made again", "run cancelled"})
     ),
     "a claim left as an operator that slept has written it": Planted(
         _mending_no_claim,

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from agentruns.core.actions import DeleteRun, WriteClaim
 from agentruns.core.journal import SEGMENT, Journal
+from agentruns.core.lexing import ExpressionError
 from agentruns.core.naming import claim_name
 from agentruns.core.observed import Refusal
-from agentruns.core.questions import ClaimOf, JournalSegment, Lost, PolicyEnforced, Question
+from agentruns.core.questions import ClaimOf, Evaluation, JournalSegment, Lost, PolicyEnforced, Question
 from agentruns.core.records import FINAL_PHASES, FORMAT_VERSION, Phase, RunStatus
 from agentruns.core.resources import Approval
 from agentruns.core.sizes import OUTPUT_LIMIT
@@ -586,8 +587,37 @@ def test_the_claim_holds_the_outcome_before_the_run_is_recorded_as_ended(end: An
     unwritten = unrecorded(run)
     unwritten.claims = holder().claims
     decision = unwritten._decided({})
-    assert list(map(type, decision.preparations)) == [WriteClaim]
-    assert (decision.status.phase in FINAL_PHASES, decision.actions) == (False, ())
+    early = not held.is_undone
+    assert list(map(type, decision.preparations)) == [WriteClaim] * early
+    assert (decision.status.phase in FINAL_PHASES, decision.actions) == (not early, ())
+
+
+class Busy(Play):
+    """A run for which every expression takes too long, since the machine is busy."""
+
+    def _answer(self, question: Question) -> Any:
+        too_long = isinstance(question, Evaluation)
+        return ExpressionError("takes too long") if too_long else super()._answer(question)
+
+
+def test_a_run_that_goes_on_though_its_end_was_decided_once_is_asked_about_when_it_is_gone() -> None:
+    """The end was not recorded, and is not decided again: by a claim that said so another would do the task as well."""
+    steps = (a_step("look"), a_step("pay", args={"x": "${steps.look.output.all.map(x, x + 1)}"}))
+    run = Busy(a_run(*steps, idempotencyKey=KEY), dict(PAYS)).go()
+    run.starts("look").says("look", {"all": [1]}).ends("look")
+    before = run.run
+    run._pass()
+    assert stands(run)[0] == "Failed"
+    run = Play(before, dict(PAYS), pods=run.pods, stored=run.stored, results=run.results, claims=run.claims).go()
+    assert run.starts("pay").states()["pay"] == "Prepared"
+    assert stands(another(run, gone=True, steps=steps, output={}).go()) == ("AwaitingApproval", "TaskInDoubt")
+
+
+def test_for_a_while_it_is_looked_after_that_the_claim_of_a_run_that_has_done_nothing_says_so() -> None:
+    ended = failed_having_read()
+    for seconds, state in ((599, "Failed"), (600, "InFlight")):
+        slept = Play(ended.run, dict(PAYS), claims=dict(holder().claims), pods=ended.pods)
+        assert claim(slept.go(seconds)).state == state
 
 
 @pytest.mark.parametrize("end", [done, failed_having_read, failed_having_paid])

@@ -15,7 +15,7 @@ from agentruns.core.actions import (
     WriteClaim,
 )
 from agentruns.core.attempts import GRACE, PATIENCE, stop
-from agentruns.core.claim_writes import outlived
+from agentruns.core.claim_writes import mended, outlived
 from agentruns.core.journal import Journal
 from agentruns.core.model import earliest
 from agentruns.core.observed import Observed, PodSeen
@@ -24,6 +24,7 @@ from agentruns.core.records import (
     FINAL_STATES,
     HOLDING_STATES,
     IN_FLIGHT_STATES,
+    Phase,
     RunStatus,
     StepState,
     StepStatus,
@@ -32,6 +33,9 @@ from agentruns.core.resources import AgentRun, ApprovalState
 
 STAYS: Final = timedelta(hours=1)
 """How long a run whose outcome is nowhere else goes without a look at whether it may be deleted after all."""
+
+JUST_ENDED: Final = timedelta(minutes=10)
+"""For which it is looked after that the claim of a run says so if it has done nothing: it could not before the end."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,9 @@ def after_the_end(run: AgentRun, seen: Observed) -> Left:
         due = seen.now >= collect_at
         actions += [CollectPods()] if due else []
         wakes.append(None if due else collect_at)
+    just_ended = seen.now < finished_at + JUST_ENDED
+    if just_ended and run.status.phase is not Phase.SUCCEEDED and (claim := mended(run, seen)):
+        return Left((), None, (claim,))
     expiry = _expiry(run, finished_at, seen)
     return Left((*actions, *expiry.actions), earliest([*wakes, expiry.wake_at]), expiry.preparations)
 

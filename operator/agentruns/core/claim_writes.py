@@ -9,7 +9,7 @@ from agentruns.core.claims import Free
 from agentruns.core.naming import claim_name
 from agentruns.core.observed import Observed
 from agentruns.core.questions import ClaimOf, Lost, RunNow
-from agentruns.core.records import Phase, RunStatus
+from agentruns.core.records import FORMAT_VERSION, Phase, RunStatus
 from agentruns.core.resources import AgentRun, Effect, ToolSpec
 from agentruns.core.task_outcome import may_have_had_effect, outcome
 from agentruns.core.tasks import Claim, ClaimState, Effects, claim_manifest, task_digest
@@ -39,7 +39,10 @@ def claimed(run: AgentRun, turn: Free | Claim, tools: Iterable[ToolSpec]) -> Wri
 
 
 def kept(run: AgentRun, status: RunStatus, seen: Observed) -> WriteClaim | str:
-    """What must be written before a run can be recorded as ended; else why its outcome is not kept, empty if it is."""
+    """What must be written before a run can be recorded as ended; else why its outcome is not kept, empty if it is.
+
+    That nothing was done is not written yet: if the end is not recorded, the run may go on, and do it.
+    """
     name = _name(run)
     claim, refusal = seen.answer(ClaimOf(name)), seen.refusals.get(name)
     own = isinstance(claim, Claim) and claim.run_uid == run.metadata.uid
@@ -50,7 +53,7 @@ def kept(run: AgentRun, status: RunStatus, seen: Observed) -> WriteClaim | str:
     if isinstance(claim, Lost):
         return _lost(run, status, claim.message)
     new = outcome(claim or _own(run, ClaimState.IN_FLIGHT, Effects.NONE), run, status, seen)
-    if claim and new.says_the_same(claim):
+    if new.is_undone or (claim and new.says_the_same(claim)):
         return ""
     return _lost(run, status, refusal.message) if refusal else _written(run, new)
 
@@ -78,28 +81,33 @@ def outlived(run: AgentRun, seen: Observed) -> WriteClaim | bool:
     """
     if not run.spec.idempotency_key:
         return True
-    name = _name(run)
+    if claim_first := mended(run, seen):
+        return claim_first
+    name, needed = _name(run), _has_done_something(run.status)
     claim = seen.answer(ClaimOf(name))
-    own = isinstance(claim, Claim) and claim.run_uid == run.metadata.uid
-    if isinstance(claim, Claim) and own and name not in seen.refusals and (true := _mended(claim, run, seen)):
-        return _written(run, true)
-    needed = _has_done_something(run.status)
     if not isinstance(claim, Claim) or name in seen.refusals or claim.state is ClaimState.IN_FLIGHT:
         return not needed
     if claim.is_undone:
-        return own or not needed
+        return claim.run_uid == run.metadata.uid or not needed
     return claim.unused_for(seen.now) < JUST_NOW or _written(run, claim.used(seen.now))
 
 
-def _mended(claim: Claim, run: AgentRun, seen: Observed) -> Claim | None:
-    """What the claim of a run that is over should say; None if it does.
+def mended(run: AgentRun, seen: Observed) -> WriteClaim | None:
+    """The claim of a run that is over as it should be; None if it is, or is another's, or may not be written.
 
-    An operator that slept through the end may have written something else into it. Of a run that is over not all is
-    kept in memory, so it is asked for.
+    That the run has done nothing is written only now, and an operator that slept through its end may have written
+    something else. Of a run that is over not all is kept in memory, so it is asked for.
     """
+    if not run.spec.idempotency_key:
+        return None
+    claim = seen.answer(ClaimOf(_name(run)))
+    if not isinstance(claim, Claim) or claim.run_uid != run.metadata.uid or _name(run) in seen.refusals:
+        return None
     now = seen.answer(RunNow(run.metadata.name, run.metadata.uid))
-    true = outcome(claim, now, now.status, seen) if now else claim
-    return None if true.says_the_same(claim) else true
+    if now is None or now.status.format_version > FORMAT_VERSION:
+        return None
+    true = outcome(claim, now, now.status, seen)
+    return None if true.says_the_same(claim) else _written(run, true)
 
 
 def _has_done_something(status: RunStatus) -> bool:

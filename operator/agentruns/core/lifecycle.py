@@ -163,7 +163,8 @@ def _claiming(run: AgentRun, write: WriteClaim, seen: Observed) -> Decision:
 def _kept(run: AgentRun, decision: Decision, seen: Observed) -> Decision:
     """The decision; one that ends a run with a task comes after the claim of that holds the outcome.
 
-    So a final run can go at any time, and a claim that says InFlight is one of a run that has not ended.
+    So a final run can go at any time: a claim that says InFlight is one of a run that has not ended, or of one that has
+    done nothing, just now.
     """
     status = decision.status
     if not run.spec.idempotency_key or status.phase not in FINAL_PHASES:
