@@ -28,7 +28,7 @@ from agentruns.core.resources import ApprovalState
 from agentruns.fresh import is_there
 from agentruns.store import Store
 
-_AUTHORED = ("Pod", "ControllerRevision", "NetworkPolicy", "ConfigMap")
+_AUTHORED = ("Pod", "ControllerRevision", "NetworkPolicy", "ConfigMap", "Approval")
 """Kinds whose content comes from people and tools, so that a refusal is about what they wrote."""
 
 
@@ -183,7 +183,8 @@ def refusal_of(kind: str, error: ApiError) -> Refusal | None:
         return Refusal(error.message, for_now=True, reason="QuotaExceeded")
     if error.is_of_a_namespace_that_ends:
         return Refusal(error.message, for_now=True)
-    if error.is_not_about_the_object or error.status not in (403, 413, 422) or kind not in _AUTHORED:
+    about = (413, 422) if kind == "Approval" else (403, 413, 422)  # which approvals are made is nobody's to forbid
+    if error.is_not_about_the_object or error.status not in about or kind not in _AUTHORED:
         return None
     return Refusal(error.message, for_now=False)
 

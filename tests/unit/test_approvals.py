@@ -6,12 +6,13 @@ import pytest
 from agentruns.core.approvals import Demand, because, doubt_request, effect_request, escaped, escaped_deep, is_ours
 from agentruns.core.approvals import demand as demand_for
 from agentruns.core.inputs import Attempt, Reader
-from agentruns.core.model import shown_digest
+from agentruns.core.model import Shown, shown_digest
 from agentruns.core.problems import Problem
 from agentruns.core.records import StepStatus
 from agentruns.core.resources import AgentRun, Approval, Step
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from tests.unit.builders import NOW, a_run, a_step, a_tool, an_attempt, seen
 
@@ -285,6 +286,22 @@ def test_a_reason_is_a_text_and_must_have_a_value() -> None:
     assert request(run=run, why="${run.input.n}")["why"] == "7"
     with pytest.raises(Problem, match=r"^why: there is no 'm' in run\.input, which has: n"):
         request(run=run, why="${run.input.m}")
+
+
+@pytest.mark.parametrize("made", [1e17, -1e17, 2.0**53, 1e20, 5.0, 0.5, 10**17, True])
+def test_a_number_is_shown_as_the_api_server_gives_it_back(made: float) -> None:
+    """It writes a whole number below 1e21 with all its digits."""
+    read = int(made) if isinstance(made, float) and made.is_integer() else made
+    assert shown_digest({"args": {"n": [made]}}) == shown_digest({"args": {"n": [read]}})
+    assert shown_digest({"args": {"n": [made]}}) != shown_digest({"args": {"n": [7]}})
+
+
+@pytest.mark.parametrize("args", [10**17, "\ud800", [[[]]] * 70])
+def test_an_approval_that_anybody_made_can_be_read(args: Any) -> None:
+    for _ in range(70):
+        args = {"a": args}
+    request = {"summary": "", "args": args, "tool": {}}
+    assert TypeAdapter(Shown).validate_python(request) == "none"
 
 
 def test_what_an_approver_sees_is_escaped_everywhere() -> None:

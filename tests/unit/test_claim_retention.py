@@ -214,6 +214,10 @@ def test_a_run_is_deleted_once_its_claim_says_again_how_it_has_ended() -> None:
     assert stands(another(run, gone=True).go()) == ("Succeeded", "AlreadyDone")
 
 
+def test_a_run_without_a_task_is_deleted_when_its_time_is_over() -> None:
+    assert due(Play(a_run(a_step("look"))).go().succeeds("look")).actions(DeleteRun)
+
+
 class Gone(Play):
     """A run that somebody deletes just as it is looked at."""
 

@@ -664,6 +664,20 @@ def test_a_run_is_deleted_by_its_time_to_live_only_when_its_claim_holds_the_resu
 # --------------------------------------------------------------------------------- a claim that people have changed
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"finishedAt": "2026-01-01"},
+        {"finishedAt": "2026-01-01T00:00:00"},
+        {"lastUsedAt": "soon"},
+        {"output": "[" * 60_000},
+    ],
+)
+def test_what_people_have_mended_wrongly_is_no_claim(data: dict[str, str]) -> None:
+    body = done().claims[NAME]
+    assert isinstance(read_claim(body | {"data": body["data"] | data}), Lost)
+
+
 def test_while_a_run_is_under_way_nobody_begins_its_task_though_its_claim_was_removed() -> None:
     first = holder()
     first.claims.clear()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from types import UnionType
@@ -18,7 +18,7 @@ from agentruns.core.records import OutputRef, Phase, RunStatus, StepState, StepS
 from agentruns.core.resources import AgentRun, Approval, ApprovalState, Tool, ToolSpec
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ValidationError
+from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from tests.unit.builders import NOW, a_run, a_tool, an_attempt, seen
 
@@ -133,7 +133,7 @@ def test_the_same_values_are_allowed(path: str, schema: Schema, model: type[Base
             assert sorted(inner["enum"]) == sorted(allowed), f"{path}.{alias}"
 
 
-TYPES = {str: "string", int: "integer", bool: "boolean", timedelta: "string", datetime: "string"}
+TYPES = {str: "string", int: "integer", bool: "boolean", timedelta: "string", AwareDatetime: "string"}
 
 
 @pytest.mark.parametrize(("path", "schema", "model"), OBJECTS, ids=IDS)
@@ -146,7 +146,7 @@ def test_the_same_types_are_meant(path: str, schema: Schema, model: type[BaseMod
             expected = "object"  # of which the model keeps the digest
         if expected:
             assert inner["type"] == expected, f"{path}.{alias}"
-        assert (kind is datetime) == (inner.get("format") == "date-time"), f"{path}.{alias}"
+        assert (kind is AwareDatetime) == (inner.get("format") == "date-time"), f"{path}.{alias}"
         assert (kind is timedelta) == ("duration(self)" in str(inner.get("x-kubernetes-validations"))), (
             f"{path}.{alias}"
         )

@@ -69,18 +69,22 @@ def test_everything_that_decisions_read_is_read() -> None:
     )
 
 
-def test_what_a_pod_lacks_or_misspells_reads_as_absent() -> None:
-    odd = {"agentrun.dev/attempt": "second"}
-    body = {
-        "metadata": {
-            "name": "p",
-            "uid": "u",
-            "resourceVersion": "1",
-            "labels": odd,
-            "annotations": {"agentrun.dev/not-after": "tomorrow"},
-        }
-    }
-    pod = pod_seen(body)
+@pytest.mark.parametrize(
+    ("attempt", "not_after"),
+    [
+        ("second", "tomorrow"),
+        ("9" * 5000, "2050-01-01"),
+        ("-1", "2050-01-01T00:00:00"),
+        ("1.5", "9999-12-31T23:59:59-18:00"),
+    ],
+)
+def test_what_a_pod_lacks_or_misspells_reads_as_absent(attempt: str, not_after: str) -> None:
+    marks = {"agentrun.dev/not-after": not_after, "agentrun.dev/epoch": attempt}
+    labels = {"agentrun.dev/attempt": attempt}
+    pod = pod_seen(
+        {"metadata": {"name": "p", "uid": "u", "resourceVersion": "1", "labels": labels, "annotations": marks}}
+    )
+    assert pod.epoch == 0
     assert (pod.attempt, pod.step, pod.owner_uid, pod.owner_name, pod.node, pod.image) == (0, "", "", "", "", "")
     assert pod.not_after < NOW
     assert not (pod.begun or pod.held or pod.gated or pod.deleting)

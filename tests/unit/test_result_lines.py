@@ -224,6 +224,7 @@ def test_an_output_is_any_json_value(text: bytes, output: Any) -> None:
         (b'{"output": 1e999}', "the result is no JSON"),
         (b'{"output": -1e999}', "the result is no JSON"),
         (b'{"output": "\xff\xfe"}', "the result is no JSON"),
+        (b'{"output": "\xed\xa0\x80"}', "the result is no JSON"),
         (b'{"output": ' + b"1" * 5000 + b"}", "quote it"),
         (b'{"output": [-9007199254740992]}', "quote it"),
         (b'{"output": ' + b"[" * 5_000 + b"]" * 5_000 + b"}", "the result is no JSON"),

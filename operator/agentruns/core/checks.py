@@ -30,6 +30,8 @@ def check_run(run: AgentRun, tools: Mapping[str, ToolSpec], seen: Observed) -> N
     """Raises Problem if this run can never work."""
     spec = run.spec
     _check_depth("input", spec.input)
+    for place, step in enumerate(spec.steps):
+        _check_depth(f"steps[{place}] ({step.name}): args", step.args)
     if not spec.steps:
         raise Problem("steps: a run has at least one step; add one")
     _check_sizes(spec)
@@ -152,7 +154,6 @@ def _check_step(place: int, needs: Needs, tools: Mapping[str, ToolSpec], reader:
     spec, step = reader.run.spec, reader.run.spec.steps[place]
     tool = tools[step.tool]
     with within(f"steps[{place}] ({step.name})"):
-        _check_depth("args", step.args)
         if step.timeout is not None and step.timeout > tool.timeout:
             raise Problem(f"timeout: is longer than the tool's own; at most {in_seconds(tool.timeout)}")
         reads_steps = False

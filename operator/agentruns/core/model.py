@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-from agentruns.core.digests import digest
+from agentruns.core.digests import digest, require_flat
+from agentruns.core.problems import Problem
 
 _DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
@@ -49,7 +50,7 @@ def earliest(moments: Iterable[datetime | None]) -> datetime | None:
 Duration = Annotated[
     timedelta, BeforeValidator(_to_timedelta), PlainSerializer(in_seconds, return_type=str, when_used="json")
 ]
-Timestamp = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
+Timestamp = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
 
 
 _NOT_TOLD: Final = set[str]()
@@ -88,6 +89,7 @@ class Condition(Model):
     observed_generation: int = 0
 
 
+_EXACT: Final = 2**53
 SHOWN_FIELDS: Final = ("summary", "args", "why", "tool", "goal")
 
 
@@ -96,10 +98,34 @@ def shown_digest(request: Any) -> Any:
     if not isinstance(request, dict):
         return request
     files = {"files": request["files"]} if request.get("files") else {}  # few have any, and none had before there were
-    return digest({field: request.get(field) or "" for field in SHOWN_FIELDS} | files)
+    shown = {field: request.get(field) or "" for field in SHOWN_FIELDS} | files
+    require_flat(shown)
+    return digest(_as_read_back(shown))
 
 
-Shown = Annotated[str, BeforeValidator(shown_digest)]
+def _as_read_back(value: Any) -> Any:
+    """A value with its large whole numbers as text: the API server gives `1e17` back as digits, which are not exact."""
+    match value:
+        case dict():
+            return {key: _as_read_back(it) for key, it in value.items()}
+        case list() | tuple():
+            return [_as_read_back(it) for it in value]
+        case int() if abs(value) >= _EXACT:
+            return str(value)
+        case float() if abs(value) >= _EXACT and value.is_integer():
+            return str(int(value))
+    return value
+
+
+def _shown_by_anybody(request: Any) -> Any:
+    """The same of an Approval that anybody may have made: what has no digest is not what any run asks."""
+    try:
+        return shown_digest(request)
+    except Problem:
+        return "none"
+
+
+Shown = Annotated[str, BeforeValidator(_shown_by_anybody)]
 """What an Approval shows, by its digest: thousands of them are kept, and only compared."""
 
 

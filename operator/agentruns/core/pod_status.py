@@ -19,6 +19,8 @@ from agentruns.core.sizes import IMAGE_LENGTH
 
 _LOST: Final = "ContainerStatusUnknown"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_YEAR: Final = 9000
+_DIGITS: Final = 10
 
 
 def pod_seen(body: dict[str, Any]) -> PodSeen:
@@ -112,11 +114,12 @@ def _unscheduled(status: dict[str, Any]) -> tuple[str, str]:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() and len(text) < _DIGITS else 0
 
 
 def _moment(text: str | None) -> datetime | None:
     try:
-        return datetime.fromisoformat(text) if text else None
+        found = datetime.fromisoformat(text) if text else None
     except ValueError:
         return None
+    return found if found and found.tzinfo and _EPOCH.year <= found.year < _LAST_YEAR else None

@@ -99,7 +99,7 @@ def parsed(text: bytes, now: datetime) -> ToolResult:
     if values_in(text) > MAX_VALUES:
         return ToolResult(now, invalid=f"the result has more than {MAX_VALUES} values; store it, and return where")
     try:
-        content = json.loads(text, parse_float=_number, parse_int=_whole, parse_constant=_refused)
+        content = json.loads(text.decode(), parse_float=_number, parse_int=_whole, parse_constant=_refused)
     except NotCanonicalError as error:
         return ToolResult(now, invalid=f"the result {error}")
     except (ValueError, RecursionError):

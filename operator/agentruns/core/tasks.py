@@ -97,7 +97,7 @@ def read_claim(body: dict[str, Any]) -> Claim | Lost:
         claim = Claim.model_validate({**(body.get("data") or {}), "resourceVersion": metadata["resourceVersion"]})
         _read(claim.output or "null")
         return claim
-    except ValueError:
+    except (ValueError, RecursionError):
         return Lost(f"ConfigMap {metadata['name']} is there and cannot be read as the claim of a task")
 
 
