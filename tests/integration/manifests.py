@@ -51,6 +51,7 @@ REFUSED: dict[str, list[tuple[Spec, str]]] = {
         ({"stepz": [STEP]}, 'unknown field "spec.stepz"'),
         (step(name="look-up"), 'spec.steps[0].name: Invalid value: "look-up": must be lower-case letters'),
         (step(name="Lookup"), 'spec.steps[0].name: Invalid value: "Lookup": must be lower-case letters'),
+        (step(name="look_"), 'spec.steps[0].name: Invalid value: "look_": must be lower-case letters'),
         (step(name=""), 'spec.steps[0].name: Invalid value: "": must be lower-case letters'),
         (step(name="a" * 41), "spec.steps[0].name: Too long"),
         (step(tool=None), "spec.steps[0].tool: Required value"),
