@@ -10,6 +10,7 @@ ENDS = (
     {"evicted after start", "pod deleted"},
     {"node lost"},
     {"refused by a new kubelet", "slow program"},
+    {"refused by a new kubelet", "slow program", "pod deleted", "slow requests", "slow watch"},
     {"refused by its node"},
 )
 """What happens to pods in tests on a cluster, by its names in the simulation, where it is seldom."""
