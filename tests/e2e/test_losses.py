@@ -28,14 +28,14 @@ def test_a_tool_whose_pin_was_deleted_is_pinned_again(space: Space) -> None:
 
 
 @contextmanager
-def no_questions(shop: Shop, space: Space) -> Iterator[None]:
+def no_questions(shop: Shop, space: Space, reason: str) -> Iterator[None]:
     """Something in the cluster refuses every Approval of this space."""
     name = f"{space.name}.example.com"
     rule = {"apiGroups": ["agentrun.dev"], "apiVersions": ["*"], "resources": ["approvals"], "operations": ["CREATE"]}
     here = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": space.name}}}
     spec = {
         "matchConstraints": {"resourceRules": [rule]} | here,
-        "validations": [{"expression": "false", "message": "no questions here"}],
+        "validations": [{"expression": "false", "message": "no questions here", "reason": reason}],
     }
     bound = {"policyName": name, "validationActions": ["Deny"]}
     api = "admissionregistration.k8s.io/v1"
@@ -59,10 +59,19 @@ def _born(space: Space) -> dict[str, str]:
 
 def test_what_keeps_failing_is_told_as_an_event_and_goes_on_once_it_can(shop: Shop, space: Space) -> None:
     space.tool("echo", ECHO)
-    with no_questions(shop, space):
+    with no_questions(shop, space, "Forbidden"):
         space.start("asks", step("first", "echo", args={"word": "hunter2"}, approval="Always"))
         until(lambda: "PassesFail" in kubectl("events", "-n", space.name), "an Event tells it", 60)
         said = kubectl("describe", "arun", "asks", "-n", space.name).partition("Events:")[2]
-        assert "keeps trying: 422 Invalid" in said or "keeps trying: 403 Forbidden" in said, said
+        assert "keeps trying: 403 Forbidden" in said, said
         assert "hunter2" not in said
+    assert space.question("asks")["spec"]["step"] == "first"
+
+
+def test_a_question_that_is_refused_is_put_once_it_can_be_and_the_status_says_why(shop: Shop, space: Space) -> None:
+    space.tool("echo", ECHO)
+    with no_questions(shop, space, "Invalid"):
+        space.start("asks", step("first", "echo", approval="Always"))
+        status = space.reached("asks", "AwaitingApproval")
+        assert (status["reason"], "no questions here" in status["message"]) == ("CreationRefused", True), status
     assert space.question("asks")["spec"]["step"] == "first"
